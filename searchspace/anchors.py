@@ -1,0 +1,167 @@
+"""The classic nets as Architecture values: MobileNetV1, V2, V3 and ResNet/SkipNet for CIFAR. Standard library only.
+
+    anchor("mobilenet_v1-0.25")                        # 224 px and 1000 classes, the paper's
+    anchor("mobilenet_v2", alpha=0.5, resolution=160)  # the same as "mobilenet_v2-0.5-160"
+    anchor("skipnet_38-rnn")                           # 32 px and 10 classes
+
+A name is NAME[-ALPHA][-RESOLUTION][-GATE]. On small images strides are dropped as in the search space, so that the anchors
+are points of it. Sources: arXiv:1704.04861 (V1), 1801.04381 (V2), 1905.02244 v5 (V3), 1512.03385 and 1711.09485 (ResNet,
+SkipNet: every block but the first carries a gate, the strided ones included).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+
+from searchspace.architecture import GATES, Architecture, ArchitectureError, Block, Head, Stage, Stem
+from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
+
+BLOCKS_NAMED = {20: 3, 32: 5, 38: 6, 44: 7, 56: 9, 74: 12, 110: 18}  # depth 6n+2 -> n, those of the two papers
+NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small",
+         *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in BLOCKS_NAMED))  # fmt: skip
+LISTS = {
+    "small": ("mobilenet_v1-0.25", "mobilenet_v2-0.5", "skipnet_20-rnn"),
+    "mobile": ("mobilenet_v1-0.25", "mobilenet_v1-0.5", "mobilenet_v2-0.5", "mobilenet_v2", "mobilenet_v3_small", "resnet_20", "skipnet_20-rnn"),
+    "none": (),
+}  # fmt: skip
+SKIP_ALPHA = 0.1  # the default of SkipNet's CIFAR code
+# MobileNetV3, Tables 1 and 2: kernel, expanded width, width out, SE, late activation, stride
+_V3_LARGE = (
+    ((3, 16, 16, 0, 0, 1),), ((3, 64, 24, 0, 0, 2), (3, 72, 24, 0, 0, 1)),
+    ((5, 72, 40, 1, 0, 2), (5, 120, 40, 1, 0, 1), (5, 120, 40, 1, 0, 1)),
+    ((3, 240, 80, 0, 1, 2), (3, 200, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1), (3, 184, 80, 0, 1, 1)),
+    ((3, 480, 112, 1, 1, 1), (3, 672, 112, 1, 1, 1)),
+    ((5, 672, 160, 1, 1, 2), (5, 960, 160, 1, 1, 1), (5, 960, 160, 1, 1, 1)),
+)  # fmt: skip
+_V3_SMALL = (
+    ((3, 16, 16, 1, 0, 2),), ((3, 72, 24, 0, 0, 2), (3, 88, 24, 0, 0, 1)),
+    ((5, 96, 40, 1, 1, 2), (5, 240, 40, 1, 1, 1), (5, 240, 40, 1, 1, 1)), ((5, 120, 48, 1, 1, 1), (5, 144, 48, 1, 1, 1)),
+    ((5, 288, 96, 1, 1, 2), (5, 576, 96, 1, 1, 1), (5, 576, 96, 1, 1, 1)),
+)  # fmt: skip
+
+
+class UnknownNet(ValueError):
+    """No net of that name; the message holds the nearest names."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """Top-1 on ImageNet in percent, mult-adds in millions and parameters in millions, as printed, and where."""
+
+    top1: float
+    macs_m: float
+    params_m: float
+    source: str
+
+
+PUBLISHED: dict[str, Published] = {
+    "mobilenet_v1-1.0-224": Published(70.6, 569, 4.2, "arXiv:1704.04861, Table 6"),
+    "mobilenet_v1-0.75-224": Published(68.4, 325, 2.6, "arXiv:1704.04861, Table 6"),
+    "mobilenet_v1-0.5-224": Published(63.7, 149, 1.3, "arXiv:1704.04861, Table 6"),
+    "mobilenet_v1-0.25-224": Published(50.6, 41, 0.5, "arXiv:1704.04861, Table 6"),
+    "mobilenet_v2-1.0-224": Published(72.0, 300, 3.4, "arXiv:1801.04381, Table 4"),
+    "mobilenet_v3_large-1.0-224": Published(75.2, 219, 5.4, "arXiv:1905.02244 v5, Table 3"),
+    "mobilenet_v3_small-1.0-224": Published(67.4, 56, 2.5, "arXiv:1905.02244 v5, Table 3"),
+}
+
+
+def anchor(name: str, alpha: float | None = None, resolution: int | None = None, classes: int | None = None,
+           in_channels: int = 3, min_map: int = 2, gate: str | None = None, skip_alpha: float = SKIP_ALPHA) -> Architecture:  # fmt: skip
+    """The named net. What the name does not say comes from the arguments, and what these leave open from the paper.
+
+    Raises UnknownNet (with the nearest names) and ArchitectureError (a gate on a net without shortcuts, say)."""
+    base, said = _parse(name)
+    alpha = said.get("alpha", alpha if alpha is not None else 1.0)
+    small = base.startswith(("resnet_", "skipnet_"))
+    resolution = said.get("resolution", resolution or (32 if small else 224))
+    gate = said.get("gate", gate or ("rnn" if base.startswith("skipnet_") else ""))
+    classes = classes or (10 if small else 1000)
+    if not 0 < alpha <= 4:
+        raise ArchitectureError("alpha", f"{alpha:g} is not a width multiplier in (0, 4]")
+    if base.startswith("mobilenet_v3"):
+        net = _mobilenet_v3(base.endswith("large"), alpha, resolution, classes, in_channels, min_map)
+    else:
+        depth = BLOCKS_NAMED[int(base.split("_")[1])] if small else None
+        net = _from_skeleton("resnet" if small else base, depth, alpha, resolution, classes, in_channels, min_map)
+    return _gated(net, gate, skip_alpha) if gate else net
+
+
+def _parse(name: str) -> tuple[str, dict[str, float | int | str]] | tuple[str, dict]:
+    base, *rest = name.split("-")
+    if base not in NAMES:
+        near = difflib.get_close_matches(base, NAMES, 3, 0.5)
+        raise UnknownNet(
+            f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(NAMES)}")
+        )
+    said: dict = {}
+    for part in rest:
+        if part in GATES:
+            key, value = "gate", part
+        elif re.fullmatch(r"\d+\.\d*|[1-4]", part):
+            key, value = "alpha", float(part)
+        elif re.fullmatch(r"\d+", part):
+            key, value = "resolution", int(part)
+        else:
+            raise UnknownNet(f"{name!r}: {part!r} is no alpha (0.5), resolution (160) or gate ({', '.join(GATES)})")
+        if key in said:
+            raise UnknownNet(f"{name!r} says its {key} twice")
+        said[key] = value
+    return base, said
+
+
+def _from_skeleton(
+    name: str, depth: int | None, alpha: float, resolution: int, classes: int, in_channels: int, min_map: int
+) -> Architecture:
+    skeleton = SKELETONS[name]
+    stem, widths, head = skeleton.widths(alpha)
+    strides = fitting_strides([skeleton.stem_stride, *(s.stride for s in skeleton.stages)], resolution, min_map)
+    act, channels, stages = skeleton.activation, stem, []
+    for plan, width, stride in zip(skeleton.stages, widths, strides[1:], strict=True):
+        blocks = []
+        for j in range(depth or plan.depth):
+            hidden = 0
+            if plan.family == "inverted":
+                hidden = divisible(channels * plan.expansion) if plan.expansion > 1 else channels
+            blocks.append(Block(plan.family, width, stride if j == 0 else 1, hidden=hidden, activation=act))
+            channels = width
+        stages.append(Stage(tuple(blocks)))
+    return Architecture(
+        Stem(stem, 3, strides[0], act), tuple(stages), Head(head, 0, act if head else "relu"), resolution, classes, in_channels
+    )
+
+
+def _mobilenet_v3(large: bool, alpha: float, resolution: int, classes: int, in_channels: int, min_map: int) -> Architecture:
+    table = _V3_LARGE if large else _V3_SMALL
+    strides = fitting_strides([2, *(rows[0][5] for rows in table)], resolution, min_map)
+    stages, widest = [], 0
+    for rows, stride in zip(table, strides[1:], strict=True):
+        blocks = []
+        for j, (kernel, expanded, out, se, late, _) in enumerate(rows):
+            hidden = divisible(expanded * alpha)
+            blocks.append(Block("inverted", divisible(out * alpha), stride if j == 0 else 1, kernel, hidden,
+                                squeeze(hidden) if se else 0, "h_swish" if late else "relu"))  # fmt: skip
+            widest = 6 * blocks[-1].out  # the last 1x1 convolution widens sixfold: 960 and 576 at alpha 1
+        stages.append(Stage(tuple(blocks)))
+    head = Head(divisible(widest), divisible((1280 if large else 1024) * max(1.0, alpha)), "h_swish")
+    return Architecture(
+        Stem(divisible(16 * alpha), 3, strides[0], "h_swish"), tuple(stages), head, resolution, classes, in_channels
+    )
+
+
+def _gated(net: Architecture, gate: str, skip_alpha: float) -> Architecture:
+    """Gates on every block that can be skipped and has a block before it. RNN gates share their core over all blocks,
+    feed-forward gates stand one per block, as SkipNet has them (section 3.1)."""
+    stages, before, first = [], net.stem.out, True
+    for stage in net.stages:
+        blocks = []
+        for block in stage.blocks:
+            skips = not first and block.has_shortcut(before)
+            blocks.append(replace(block, gate=gate) if skips else block)
+            before, first = block.out, False
+        stages.append(Stage(tuple(blocks)))
+    if all(b.gate == "" for s in stages for b in s.blocks):
+        raise ArchitectureError("gate", "this net has no block with a shortcut, so there is nothing to skip")
+    gated = replace(net, stages=tuple(stages), gate_sharing="per_block", skip_alpha=skip_alpha)
+    return replace(gated, gate_sharing="shared") if gate == "rnn" and gated.sharable else gated

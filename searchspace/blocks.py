@@ -1,0 +1,132 @@
+"""The block families, one small class each, behind one face: body, shortcut, join.
+
+    y = block(x) = block.join(block.body(x), block.shortcut(x))     x: (N, C_in, H, W) -> (N, C_out, H', W')
+
+A skipped block is its shortcut alone. Every piece is plain and free of control flow, so that each can be exported alone.
+To add a family: subclass `ConvBlock`, register it here or in a file of your own (README, "Add a block").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from searchspace.activations import activation
+from searchspace.architecture import Block, Family, register_family
+
+
+def conv_norm(channels_in: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, act: str = "") -> nn.Sequential:
+    """Convolution with "same" padding, no bias -> batch normalisation [-> activation]."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(channels_in, out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out),
+    ]
+    if act:
+        layers.append(activation(act))
+    return nn.Sequential(*layers)
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excitation with a hard sigmoid (MobileNetV3, section 5.3): x * h_sigmoid(W2 relu(W1 mean(x)))."""
+
+    def __init__(self, channels: int, bottleneck: int):
+        super().__init__()
+        self.reduce = nn.Conv2d(channels, bottleneck, 1)
+        self.expand = nn.Conv2d(bottleneck, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3), keepdim=True)
+        return x * self.gate(self.expand(torch.relu(self.reduce(mean))))
+
+
+class ConvBlock(nn.Module):
+    """A block with the face above. `has_shortcut`: whether it can be skipped."""
+
+    def __init__(self, channels_in: int, spec: Block):
+        super().__init__()
+        self.spec = spec
+        self.has_shortcut = spec.has_shortcut(channels_in)
+
+    def body(self, x: Tensor) -> Tensor:
+        """F(x): what a skip saves."""
+        raise TypeError(f"{type(self).__name__} defines no body")
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """What remains of a skipped block: (N, C_in, H, W) -> (N, C_out, H', W')."""
+        return x
+
+    def join(self, y: Tensor, s: Tensor) -> Tensor:
+        """Body and shortcut together."""
+        return y + s
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self.body(x), self.shortcut(x)) if self.has_shortcut else self.body(x)
+
+
+class Separable(ConvBlock):
+    """MobileNetV1 (arXiv:1704.04861, Figure 3): depthwise -> norm, act [-> SE] -> 1x1 -> norm, act. No shortcut."""
+
+    def __init__(self, channels_in: int, spec: Block):
+        super().__init__(channels_in, spec)
+        self.depthwise = conv_norm(channels_in, channels_in, spec.kernel, spec.stride, channels_in, spec.activation)
+        self.excite = SqueezeExcite(channels_in, spec.se) if spec.se else nn.Identity()
+        self.pointwise = conv_norm(channels_in, spec.out, act=spec.activation)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.excite(self.depthwise(x)))
+
+
+class InvertedResidual(ConvBlock):
+    """MobileNetV2 (arXiv:1801.04381, section 3.3) and V3: 1x1 expansion -> depthwise [-> SE] -> linear 1x1; x is added where
+    shapes agree. Without expansion (hidden == channels in) the first layer is left out."""
+
+    def __init__(self, channels_in: int, spec: Block):
+        super().__init__(channels_in, spec)
+        wide = spec.hidden
+        self.expand = conv_norm(channels_in, wide, act=spec.activation) if wide != channels_in else nn.Identity()
+        self.depthwise = conv_norm(wide, wide, spec.kernel, spec.stride, wide, spec.activation)
+        self.excite = SqueezeExcite(wide, spec.se) if spec.se else nn.Identity()
+        self.project = conv_norm(wide, spec.out)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.project(self.excite(self.depthwise(self.expand(x))))
+
+
+class Residual(ConvBlock):
+    """ResNet's basic block (arXiv:1512.03385): two convolutions, the last activation after the addition; where shapes
+    differ the shortcut is a 1x1 convolution with normalisation, as in SkipNet's code. A skipped block is that shortcut
+    without the last activation (arXiv:1711.09485, eq. 1: x_{i+1} = G F(x) + (1 - G) x with F the whole block)."""
+
+    def __init__(self, channels_in: int, spec: Block):
+        super().__init__(channels_in, spec)
+        self.first = conv_norm(channels_in, spec.out, spec.kernel, spec.stride, act=spec.activation)
+        self.second = conv_norm(spec.out, spec.out, spec.kernel)
+        self.excite = SqueezeExcite(spec.out, spec.se) if spec.se else nn.Identity()
+        same = spec.stride == 1 and spec.out == channels_in
+        self.project = nn.Identity() if same else conv_norm(channels_in, spec.out, stride=spec.stride)
+        self.last = activation(spec.activation)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.excite(self.second(self.first(x)))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        return self.project(x)
+
+    def join(self, y: Tensor, s: Tensor) -> Tensor:
+        return self.last(y + s)
+
+
+BLOCKS: dict[str, Callable[[int, Block], ConvBlock]] = {
+    "separable": Separable,
+    "inverted": InvertedResidual,
+    "residual": Residual,
+}
+
+
+def register(family: Family, make: Callable[[int, Block], ConvBlock]) -> None:
+    """Make a family of your own known to values and builder alike: make(channels_in, spec) -> ConvBlock."""
+    register_family(family)
+    BLOCKS[family.name] = make

@@ -1,0 +1,172 @@
+"""From an Architecture to a network that runs. At inference a skipped block is truly not run.
+
+    net = build(a).eval()
+    logits, kept = net.run(x)                       # x: (N, C, H, W) -> (N, classes), (N, gates) bool
+    logits, kept = net.run(x, force=pattern)        # (gates,) or (N, gates) bool: the gates are not evaluated
+
+Training computes every block on the whole batch and mixes, x' = g block(x) + (1 - g) shortcut(x) (SkipNet, eq. 1), so
+that batch statistics stay those of the paper; `build(a, execution="masked")` does the same at inference, for comparison.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from searchspace.activations import activation
+from searchspace.architecture import Architecture, ArchitectureError
+from searchspace.blocks import BLOCKS, ConvBlock, conv_norm
+from searchspace.gates import GateMaker, decide
+
+EXECUTIONS = ("gather", "masked")
+
+
+class Head(nn.Module):
+    """[1x1 convolution] -> global average pool -> [linear] -> linear."""
+
+    def __init__(self, channels: int, spec: Architecture):
+        super().__init__()
+        head = spec.head
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        if head.conv:
+            self.conv: nn.Module = conv_norm(channels, head.conv, act=head.activation)
+            channels = head.conv
+        else:
+            self.conv = nn.Identity()
+        if head.hidden:
+            layers["hidden"] = nn.Linear(channels, head.hidden)
+            layers["act"] = activation(head.activation)
+            channels = head.hidden
+        layers["classes"] = nn.Linear(channels, spec.classes)
+        self.classifier = nn.Sequential(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.conv(x).mean((2, 3)))
+
+
+class Network(nn.Module):
+    """The built net. `last_kept`: after a training forward the gates' decisions (N, gates), with gradient; else None."""
+
+    def __init__(self, architecture: Architecture, execution: str = "gather"):
+        super().__init__()
+        if execution not in EXECUTIONS:
+            raise ValueError(f"execution={execution!r} is not one of {', '.join(EXECUTIONS)}")
+        self.architecture = a = architecture
+        self.execution = execution
+        self.stem = conv_norm(a.in_channels, a.stem.out, a.stem.kernel, a.stem.stride, act=a.stem.activation)
+        for i, spec in enumerate(a.blocks):
+            if spec.family not in BLOCKS:
+                raise ArchitectureError(
+                    f"blocks[{i}].family", f"{spec.family!r} has no module; register it (searchspace.blocks.register)"
+                )
+        self.blocks = nn.ModuleList(BLOCKS[b.family](w, b) for b, w in zip(a.blocks, a.widths_in, strict=True))
+        self.head = Head(a.blocks[-1].out, a)
+        # the gates come last, so that the weights drawn for the rest are those of the ungated twin under the same seed
+        make = GateMaker(a.gate_sharing == "shared")
+        self.gates = nn.ModuleDict({str(i): make(a.blocks[i].gate, a.widths_in[i]) for i in a.gates})
+        self.last_kept: Tensor | None = None
+        self.card: dict[str, Any] = {}  # filled by searchspace.load
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.run(x)[0]
+        self.last_kept = None
+        if not self.gates:
+            return self._plain(x)
+        logits, self.last_kept = self.masked(x, "straight_through")
+        return logits
+
+    def steps(self) -> Iterator[tuple[ConvBlock, nn.Module | None]]:
+        """(block, its gate or None) in order."""
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, ConvBlock)
+            yield block, self.gates[str(i)] if str(i) in self.gates else None
+
+    def _plain(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.head(x)
+
+    def masked(self, x: Tensor, how: str = "threshold", force: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Every block on every image, mixed by the decisions: logits (N, classes), decisions (N, gates) as float."""
+        x = self.stem(x)
+        asked = _Decisions(x, force)
+        for block, gate in self.steps():
+            if gate is None:
+                x = block(x)
+                continue
+            g = asked(gate, x, how)
+            s = block.shortcut(x)
+            mask = g.to(s.dtype)[:, None, None, None]
+            x = mask * block.join(block.body(x), s) + (1 - mask) * s
+        return self.head(x), asked.kept()
+
+    @torch.no_grad()
+    def run(self, x: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Inference. x: (N, C, H, W); force: (gates,) or (N, gates) bool replaces the gates, which are then not evaluated.
+        Returns logits (N, classes) and what was kept (N, gates) bool. A skipped block costs its shortcut only."""
+        if self.training:
+            raise RuntimeError("net.run is inference: call net.eval() first")
+        if self.execution == "masked":
+            logits, kept = self.masked(x, "threshold", force)
+            return logits, kept > 0.5
+        x = self.stem(x)
+        asked = _Decisions(x, force)
+        for block, gate in self.steps():
+            x = block(x) if gate is None else _skip(block, x, asked(gate, x, "threshold") > 0.5)
+        return self.head(x), asked.kept() > 0.5
+
+
+class _Decisions:
+    """The gates' decisions of one pass, with the RNN state that runs through them."""
+
+    def __init__(self, x: Tensor, force: Tensor | None):
+        self.taken: list[Tensor] = []
+        self.state: tuple[Tensor, ...] | None = None
+        self.rows = x
+        if force is not None:
+            force = torch.as_tensor(force, device=x.device)
+            force = force.expand(x.shape[0], -1) if force.dim() == 1 else force
+        self.force = force
+
+    def __call__(self, gate: nn.Module, x: Tensor, how: str) -> Tensor:
+        if self.force is not None:
+            g = self.force[:, len(self.taken)].to(x.dtype)
+        else:
+            start = gate.start(x)  # type: ignore[operator]
+            if start:  # recurrent: the first such gate starts the state, the later ones carry it on
+                p, *state = gate(x, *(self.state or start))
+                self.state = tuple(state)
+            else:
+                (p,) = gate(x)
+            g = decide(p, how)
+        self.taken.append(g)
+        return g
+
+    def kept(self) -> Tensor:
+        if self.taken:
+            return torch.stack(self.taken, 1)
+        return self.rows.new_zeros(self.rows.shape[0], 0)
+
+
+def _skip(block: ConvBlock, x: Tensor, kept: Tensor) -> Tensor:
+    """The block on the rows that keep it, the shortcut on the others. kept: (N,) bool. One host synchronisation."""
+    count = int(kept.sum())
+    if count == kept.shape[0]:
+        return block(x)
+    s = block.shortcut(x)
+    if count == 0:
+        return s
+    rows = kept.nonzero()[:, 0]
+    y = block.join(block.body(x.index_select(0, rows)), s.index_select(0, rows))
+    return (s.clone() if s is x else s).index_copy_(0, rows, y)  # an identity shortcut hands back its input: not ours to write
+
+
+def build(architecture: Architecture, execution: str = "gather") -> Network:
+    """The net with fresh weights from torch's current seed. x: (N, in_channels, H, W) -> (N, classes)."""
+    return Network(architecture, execution)
