@@ -1,0 +1,60 @@
+"""Read a finished or running study, write its report again, publish it to W&B. It only reads.
+
+    python report.py                                  # the studies there are
+    python report.py name=NAME                        # report.html, report.md, trials.csv, front.csv
+    python report.py name=NAME max_latency_ms=2       # the best net under that budget, and its path
+    python report.py name=NAME table=front            # front | trials | anchors
+    python report.py name=NAME figure=front           # front | hypervolume | effects, as PNG beside the report
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from conf.command import InputError, command, folder_name
+
+
+@command("report")
+def main(config: dict[str, Any], folder: Path) -> str | None:
+    from analysis.records import StudyError, list_studies, read
+    from analysis.tables import FIGURES, TABLES, best_line
+
+    outputs = Path("outputs")
+    budget = config["max_latency_ms"]
+    for key, known in (("table", TABLES), ("figure", FIGURES)):
+        if config[key] is not None and config[key] not in known:
+            raise InputError(f"{key}={config[key]}: must be one of {', '.join(known)}")
+    if budget is not None and budget <= 0:
+        raise InputError(f"max_latency_ms={budget}: must be above 0 milliseconds")
+    try:
+        if config["name"] is None:
+            studies = list_studies(config["storage"] or outputs)
+            for s in studies:
+                print(f"{s.name}  ({s.phase})")
+            return None if studies else "There is no study yet; python search.py makes one."
+        target = outputs / folder_name(config["name"])
+        url = config["storage"] or f"sqlite:///{(target / 'study.db').resolve()}"
+        record = read(url, config["name"])
+    except StudyError as error:
+        raise InputError(f"name={config['name']}: {error}") from None
+    if budget is not None:
+        return best_line(record, budget, target)
+    if config["table"] is not None:
+        print(TABLES[config["table"]](record))
+        return None
+    target.mkdir(parents=True, exist_ok=True)
+    if config["figure"] is not None:
+        path = target / f"{config['figure']}.png"
+        path.write_bytes(FIGURES[config["figure"]](record))
+        return str(path)
+    from analysis.report import publish, write
+
+    write(record, target)
+    if config["logger"]["name"] == "wandb" and config["logger"]["mode"] == "online":
+        print(publish(record, config["logger"]["entity"], config["logger"]["project"]))
+    return str(target / "report.html")
+
+
+if __name__ == "__main__":
+    main()

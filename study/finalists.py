@@ -1,0 +1,175 @@
+"""The finalists: the front nets and the anchors, all by the full recipe and the same seeds, tested once, then measured side
+by side in one session.
+
+They are trials of a second study, `<name>.finalists`, so that workers share them and a killed one is tried again. Only
+here is the data loaded with its test images; they are opened once per net and seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.trial import TrialState
+
+from analysis.pareto import front_mask
+from hardware.export import parity, to_onnx
+from hardware.machine import fingerprint
+from searchspace import card
+from searchspace.architecture import Architecture
+from searchspace.complexity import count
+from searchspace.network import Network
+from study.storage import FINALISTS, is_row, mine, open_study
+from study.tracking import Tracker
+from study.trial import IMAGES, Bench, Candidate
+from trainers.data import ImageData, load
+from trainers.supervised import evaluate, fit
+
+WAIT_S = 0.5
+
+
+def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, bench: Bench, index: int) -> optuna.Study:
+    """The study of finalists, filled by worker 0: every net's first seed before any net's second."""
+    finals = open_study(storage, study.study_name + FINALISTS, ["maximize"])
+    wanted = bench.settings.n_trials
+    if index != 0:
+        while finals.user_attrs.get("queued_for", 0) < wanted:
+            time.sleep(WAIT_S)
+        return finals
+    there = {(t.user_attrs["id"], t.user_attrs["seed"]) for t in finals.get_trials(deepcopy=False) if is_row(t)}
+    for seed in range(bench.settings.finalists["seeds"]):
+        for attrs in chosen(study, bench.settings.max_latency_ms):
+            if (attrs["id"], seed) not in there:
+                finals.enqueue_trial({}, user_attrs={**attrs, "seed": seed})
+    finals.set_user_attr("queued_for", wanted)
+    return finals
+
+
+def chosen(study: optuna.Study, max_latency_ms: float | None) -> list[dict[str, Any]]:
+    """Anchors that trained and nets on the front of val top-1 against latency, within the budget; each once."""
+    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)]
+    within = [t for t in done if max_latency_ms is None or t.user_attrs["latency_ms"] <= max_latency_ms]
+    front = front_mask([t.user_attrs["top1_val"] for t in within], [t.user_attrs["latency_ms"] for t in within])
+    on_front = {t.number for t, is_on in zip(within, front) if is_on}
+    nets = [t for t in done if t.user_attrs["origin"] == "anchor" or t.number in on_front]
+    return [{k: t.user_attrs[k] for k in ("id", "net", "origin", "architecture") if k in t.user_attrs} for t in nets]
+
+
+def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: Tracker) -> None:
+    """Takes finalists until all of them are done."""
+    d = bench.settings.data
+    data: ImageData | None = None
+
+    def objective(trial: optuna.Trial) -> float:
+        nonlocal data
+        data = data or load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"], with_test=True)
+        for key, value in mine().items():
+            trial.set_user_attr(key, value)
+        try:
+            return _train(trial, bench, data, folder)
+        except Exception as error:
+            trial.set_user_attr("reason", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
+            traceback.print_exc()
+            raise
+
+    while True:
+        states = [t.state for t in finals.get_trials(deepcopy=False)]
+        if TrialState.WAITING in states:
+            finals.optimize(objective, n_trials=1, catch=(Exception,))
+        elif TrialState.RUNNING in states:
+            time.sleep(WAIT_S)
+        else:
+            return
+
+
+def _train(trial: optuna.Trial, bench: Bench, data: ImageData, folder: Path) -> float:
+    attrs = trial.user_attrs
+    if "id" not in attrs:  # every finalist is queued; two workers that reach for the last one leave one empty-handed
+        trial.set_user_attr("withdrawn", True)
+        raise optuna.TrialPruned
+    begun = time.monotonic()
+    seed = int(attrs["seed"])
+    candidate = candidate_of(attrs)
+    net = bench.make(candidate, seed)
+    size = bench.resolution(candidate)
+    recipe = bench.recipe(bench.settings.finalists["epochs"], seed)
+
+    def on_epoch(epoch: int, top1: float) -> None:
+        trial.set_user_attr("epoch", epoch)
+        trial.set_user_attr("top1_now", top1)
+
+    trained = fit(net, data, recipe, on_epoch=on_epoch, resolution=size)
+    x, y = data.open_test(candidate.id, seed)
+    top1_test, _ = evaluate(net, x, y, data, size, device=recipe.device)
+    found: dict[str, Any] = {
+        "top1_val": trained.top1_val, "top1_test": top1_test, "test_n": len(y), "keep_rate": trained.keep_rate,
+        "epochs": recipe.epochs, "seconds": time.monotonic() - begun,
+    }  # fmt: skip
+    if seed == 0:
+        found["parity"] = save(candidate, net, bench, folder, found)
+    for key, value in found.items():
+        trial.set_user_attr(key, value)
+    return float(top1_test)
+
+
+def candidate_of(attrs: dict[str, Any]) -> Candidate:
+    """The net of a finalist's record."""
+    architecture = Architecture.from_dict(attrs["architecture"]) if "architecture" in attrs else None
+    return Candidate(architecture, attrs.get("net", ""))
+
+
+def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path, found: dict[str, Any]) -> float:
+    """Writes nets/<id>/ and returns the ONNX file's parity with torch: largest difference of logits over largest logit."""
+    data, s = bench.data, bench.settings
+    net = net.to("cpu").eval()
+    shape = (1, *bench.input_shape(candidate)[1:])
+    onnx = to_onnx(net, shape, data.mean, data.std)
+    difference = parity(net, onnx, data.sample(IMAGES, bench.resolution(candidate)), data.mean, data.std)
+    counted = count(net, shape)
+    if isinstance(net, Network):
+        card.save(net, folder / "nets" / candidate.id, {
+            "id": candidate.id, "net": candidate.net,
+            "data": {"name": data.name, "classes": list(data.classes), "mean": list(data.mean), "std": list(data.std),
+                     "resolution": bench.resolution(candidate), "fraction": s.data["fraction"], "train_images": data.train_images},
+            "top1_val": found["top1_val"], "top1_test": found["top1_test"], "test_images": found["test_n"], "seed": 0,
+            "macs_m": counted.macs / 1e6, "params_m": counted.params / 1e6,
+            "recipe": {**s.trainer, "epochs": found["epochs"]}, "onnx_parity": difference, "latency": None, "machine": fingerprint(),
+        }, onnx)  # fmt: skip
+    return difference
+
+
+def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> None:
+    """All saved nets in one interleaved session, when nothing trains any more; written to the study and to each card."""
+    done = {t.user_attrs["id"]: t.user_attrs for t in finals.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            if is_row(t) and t.user_attrs["seed"] == 0}  # fmt: skip
+    if set(finals.user_attrs.get("latency", {})) >= set(done):
+        return
+    finals.set_user_attr("doing", "measuring side by side")
+    nets, shapes, images = [], [], []
+    for net_id, attrs in done.items():
+        candidate = candidate_of(attrs)
+        saved = folder / "nets" / net_id
+        nets.append(card.load(saved) if saved.is_dir() else bench.make(candidate, 0))
+        shapes.append(bench.input_shape(candidate))
+        images.append(bench.data.sample(IMAGES, bench.resolution(candidate)) if candidate.gated else None)
+    rows = bench.meter.measure(nets, input_shape=shapes, images=images, mean=bench.data.mean, std=bench.data.std)
+    latency = {
+        net_id: {"latency_ms": r.latency_ms, "low_ms": r.low_ms, "high_ms": r.high_ms, "n": r.n, "runtime": r.runtime,
+                 "busy": r.busy, "keep_rate": r.keep_rate, "threads": r.threads, "batch": r.batch, "precision": r.precision}
+        for net_id, r in zip(done, rows, strict=True)
+    }  # fmt: skip
+    finals.set_user_attr("parity", {i: a["parity"] for i, a in done.items()})
+    finals.set_user_attr("latency", latency)
+    for net_id, measured in latency.items():
+        path = folder / "nets" / net_id / "card.json"
+        if path.exists():
+            text = json.dumps({**json.loads(path.read_text()), "latency": measured}, indent=1) + "\n"
+            part = path.with_name(f".card.{os.getpid()}")
+            part.write_text(text)
+            os.replace(part, path)

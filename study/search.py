@@ -1,0 +1,168 @@
+"""The main job: anchors -> search -> finalists -> report. The parent process; workers do the work (study/worker.py).
+
+Every stage resumes: what is in the storage is kept, and the same command goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+from sqlalchemy.exc import OperationalError
+
+from searchspace.anchors import anchor
+from searchspace.architecture import Architecture
+from searchspace.named import resolve
+from searchspace.space import NotInSpace, SearchSpace
+from study.display import Display, display
+from study.progress import clock, progress
+from study.settings import Settings, SettingsError
+from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
+from study.workers import Workers
+
+POLL_S = 0.5
+
+
+def search(settings: Settings, folder: Path) -> Path:
+    """Runs or resumes the study of `folder` and returns the path of its report. SettingsError for what cannot be used."""
+    space = _space_of_data(settings)
+    url = url_of(settings, folder)
+    _compare(settings, folder, url)
+    storage = open_storage(url)
+    study = open_study(storage, settings.name, ["maximize", "minimize"])
+    if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict())):
+        raise SettingsError(f"name={settings.name}: the storage holds this study with other settings ({'; '.join(differ)}); give another name=")
+    _remember(settings, folder, study, space)
+    with display() as show:
+        _queue_anchors(settings, study, space, show)
+        returned = sum(give_back_dead(s, settings.storage is None) for s in _studies(storage, settings))
+        finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+        if finished:
+            show.note(f"Going on with {settings.name}: {finished} trials are there" + (f", {returned} given back" if returned else "") + ".")
+        _work(settings, folder, storage, study, show)
+    return _report(settings, folder, url)
+
+
+def _space_of_data(settings: Settings) -> SearchSpace:
+    """Looks at the data (headers only where it can) and makes the space that fits it."""
+    from trainers.data import DataError, look
+
+    d = settings.data
+    try:
+        classes, channels = look(d["name"], path=d["path"])
+    except DataError as error:
+        raise SettingsError(str(error)) from None
+    return settings.space(classes, channels)
+
+
+def _compare(settings: Settings, folder: Path, url: str) -> None:
+    """An output folder made by other settings is not touched."""
+    before = folder / ".settings.json"
+    if before.exists():
+        if differ := settings.differences(Settings.read(before).to_dict()):
+            raise SettingsError(f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name=")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise SettingsError(f"name={settings.name}: {folder} holds something else than a search; give another name=")
+
+
+def _remember(settings: Settings, folder: Path, study: optuna.Study, space: SearchSpace) -> None:
+    from omegaconf import OmegaConf
+
+    from hardware.machine import fingerprint
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in ((folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict()))), (folder / ".settings.json", settings.to_json())):
+        part = path.with_name(f"{path.name}.{os.getpid()}")
+        part.write_text(text)
+        os.replace(part, path)
+    study.set_user_attr("settings", settings.to_dict())
+    study.set_user_attr("command", shlex.join(["python", *sys.argv]))
+    if "machine" not in study.user_attrs:
+        study.set_user_attr("machine", fingerprint())
+        study.set_user_attr("commit", _commit())
+        study.set_user_attr("space_size", space.size())
+
+
+def _commit() -> str:
+    """The checkout's commit, `+` when it has changes; empty without git."""
+    here = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(["git", "-C", here, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10)
+        dirty = subprocess.run(["git", "-C", here, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else ""
+
+
+def _queue_anchors(settings: Settings, study: optuna.Study, space: SearchSpace, show: Display) -> None:
+    """Anchors are the first trials; those that are points of the space with their parameters, so that the sampler learns."""
+    there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
+    for name in settings.anchors:
+        if name in there:
+            continue
+        params = {}
+        is_module = ":" in name or "/" in name or name.endswith(".json")
+        net = resolve(name, settings.data["resolution"], space.classes, space.in_channels) if is_module and ":" not in name else None
+        if not is_module:
+            net = anchor(name, resolution=settings.data["resolution"], classes=space.classes, in_channels=space.in_channels, min_map=space.min_map)
+        if isinstance(net, Architecture):
+            try:
+                params = space.encode(net)
+            except NotInSpace:
+                near, edits = space.nearest(net)
+                show.note(f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: {'; '.join(edits)}.")
+        study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": name})
+
+
+def _studies(storage: optuna.storages.RDBStorage, settings: Settings) -> list[optuna.Study]:
+    names = {s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
+    wanted = [settings.name, settings.name + CONTROL, settings.name + FINALISTS]
+    return [optuna.load_study(study_name=n, storage=storage) for n in wanted if n in names]
+
+
+def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage, study: optuna.Study, show: Display) -> None:
+    """Workers until everything is done; the display meanwhile."""
+    started, told_estimate, finished = time.monotonic(), False, 0
+    indices = [settings.worker] if settings.worker is not None else list(range(settings.workers))
+    show.note(f"{settings.name}: {settings.n_trials} nets of {study.user_attrs['space_size']:.3g}, {len(indices)} "
+              f"worker{'s' * (len(indices) > 1)}, {platform.node()}; starting takes some seconds")  # fmt: skip
+    with Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"]) as workers:
+        while not workers.done:
+            try:
+                studies = {s.study_name.removeprefix(settings.name): s for s in _studies(storage, settings)}
+                if workers.check():
+                    for s in studies.values():
+                        give_back_dead(s, settings.storage is None)
+                if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
+                    told_estimate = True
+                    show.note(f"This will take about {clock(estimate['search_s'] + estimate['finalists_s'])} (search {clock(estimate['search_s'])}, "
+                              f"finalists {clock(estimate['finalists_s'])}), estimated from a few training steps of the anchors")  # fmt: skip
+                state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
+            except OperationalError:  # the storage is busy: look again
+                time.sleep(POLL_S)
+                continue
+            if len(state.finished) != finished:
+                finished = len(state.finished)
+                workers.progress()
+            if told_estimate:
+                show.update(state)
+            time.sleep(POLL_S)
+        show.update(progress(study, *(next((s for s in _studies(storage, settings) if s.study_name == settings.name + x), None) for x in (CONTROL, FINALISTS)), settings))
+    if ended := study.user_attrs.get("ended"):
+        show.note(f"The search ended early: {ended}.")
+    show.note(f"Done in {clock(time.monotonic() - started)}.")
+
+
+def _report(settings: Settings, folder: Path, url: str) -> Path:
+    from analysis.records import read
+    from analysis.report import write
+
+    record = read(url, settings.name)
+    write(record, folder)
+    return folder / "report.html"

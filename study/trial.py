@@ -1,0 +1,160 @@
+"""One trial: a net -> Measurements. Latency first: a static net over the budget is not trained.
+
+    build -> parameters, mult-adds -> latency -> over budget? stop -> train -> val top-1
+          -> gated nets: latency and keep rate on validation images, after training -> Measurements
+
+Trainers and hardware meet here and nowhere else. The test images are not within reach: the data was loaded without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from hardware.meter import Latency, Meter
+from searchspace.architecture import Architecture
+from searchspace.complexity import count
+from searchspace.named import resolve
+from searchspace.network import Network, build
+from study.settings import Settings
+from trainers.data import ImageData
+from trainers.supervised import Fit, Recipe, fit
+
+IMAGES = 64  # validation images that a gated net's latency is the mean of
+Report = Callable[[str, Any], None]  # called with a key and a value as soon as it is known
+
+
+class OverBudget(Exception):
+    """A net slower than `max_latency_ms`."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A net to try: an architecture, or the name of a module that is none (timm:..., your own function)."""
+
+    architecture: Architecture | None = None
+    net: str = ""
+
+    @property
+    def id(self) -> str:
+        if self.architecture is not None:
+            return self.architecture.id
+        return "m" + hashlib.sha256(self.net.encode()).hexdigest()[:10]
+
+    @property
+    def gated(self) -> bool:
+        return self.architecture is not None and bool(self.architecture.gates)
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a trial found. Top-1 in percent, latency in milliseconds with its 95 % interval and number of calls."""
+
+    top1_val: float
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    latency_n: int
+    latency_busy: bool
+    runtime: str
+    keep_rate: float | None
+    macs_m: float
+    params_m: float
+    epochs: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Bench:
+    """What trials of one process share: settings, data, the meter."""
+
+    def __init__(self, settings: Settings, data: ImageData, meter: Meter):
+        self.settings, self.data, self.meter = settings, data, meter
+        self.space = settings.space(len(data.classes), data.channels)
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of an anchor's name, fitted to the data."""
+        net = resolve(name, self.settings.data["resolution"], len(self.data.classes), self.data.channels, self.space.min_map)
+        if isinstance(net, Network):
+            net = net.architecture
+        return Candidate(net, name) if isinstance(net, Architecture) else Candidate(None, name)
+
+    def make(self, candidate: Candidate, seed: int) -> nn.Module:
+        """The net with fresh weights of that seed."""
+        torch.manual_seed(seed)
+        if candidate.architecture is not None:
+            return build(candidate.architecture)
+        made = resolve(candidate.net, self.settings.data["resolution"], len(self.data.classes), self.data.channels)
+        assert isinstance(made, nn.Module)
+        return made
+
+    def resolution(self, candidate: Candidate) -> int:
+        """Pixels."""
+        return candidate.architecture.resolution if candidate.architecture else int(self.settings.data["resolution"])
+
+    def input_shape(self, candidate: Candidate) -> tuple[int, int, int, int]:
+        """(batch, channels, height, width) of a measurement."""
+        size = self.resolution(candidate)
+        return self.settings.hardware["batch"], self.data.channels, size, size
+
+    def recipe(self, epochs: int, seed: int) -> Recipe:
+        """The recipe of all nets of this study."""
+        t, device = self.settings.trainer, self.settings.hardware["device"]
+        precision = t["precision"]
+        if precision == "auto":
+            precision = "bf16-mixed" if device == "cuda" else "32-true"
+        return Recipe(epochs=epochs, lr=t["lr"], momentum=t["momentum"], weight_decay=t["weight_decay"], warmup_epochs=t["warmup_epochs"],
+                      label_smoothing=t["label_smoothing"], batch_size=t["batch_size"], seed=seed, precision=precision,
+                      channels_last=t["channels_last"], threads=t["threads"], device=device)  # fmt: skip
+
+    def latency(self, candidate: Candidate, net: nn.Module) -> Latency:
+        """On this study's hardware; gated nets on validation images, with their own decisions."""
+        images = self.data.sample(IMAGES, self.resolution(candidate)) if candidate.gated else None
+        return self.meter.measure(
+            [net], input_shape=self.input_shape(candidate), images=images, mean=self.data.mean, std=self.data.std
+        )[0]  # fmt: skip
+
+
+def run_trial(candidate: Candidate, bench: Bench, seed: int, report: Report, on_epoch: Callable[[int, float], None]) -> Measurements:
+    """Raises OverBudget, and whatever building, exporting, measuring or training raises."""
+    begun = time.monotonic()
+    settings = bench.settings
+    net = bench.make(candidate, seed)
+    counted = count(net, bench.input_shape(candidate))
+    report("macs_m", counted.macs / 1e6)
+    report("params_m", counted.params / 1e6)
+    latency: Latency | None = None
+    if not candidate.gated:
+        report("doing", "measuring")
+        latency = bench.latency(candidate, net)
+        _tell(report, latency)
+        budget = settings.max_latency_ms
+        if budget is not None and latency.latency_ms > budget:
+            raise OverBudget(f"{latency.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
+    report("doing", "training")
+    trained: Fit = fit(net, bench.data, bench.recipe(settings.epochs, seed), on_epoch=on_epoch, resolution=bench.resolution(candidate))
+    if latency is None:
+        report("doing", "measuring")
+        latency = bench.latency(candidate, net)
+        _tell(report, latency)
+    return Measurements(
+        top1_val=trained.top1_val, latency_ms=latency.latency_ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
+        latency_n=latency.n, latency_busy=latency.busy, runtime=latency.runtime, keep_rate=latency.keep_rate,
+        macs_m=counted.macs / 1e6, params_m=counted.params / 1e6, epochs=settings.epochs, seconds=time.monotonic() - begun,
+    )  # fmt: skip
+
+
+def _tell(report: Report, latency: Latency) -> None:
+    report("latency_ms", latency.latency_ms)
+    report("latency_low_ms", latency.low_ms)
+    report("latency_high_ms", latency.high_ms)
+    report("latency_n", latency.n)
+    report("keep_rate", latency.keep_rate)

@@ -1,0 +1,232 @@
+"""A process that takes trials until the study is complete: `python -m study.worker FOLDER INDEX`.
+
+It searches, then trains finalists, then (worker 0) measures them side by side. All it knows comes from FOLDER/config.yaml
+and the storage, so it may be killed at any moment and started again.
+
+The number of trials is exact with any number of workers: a worker asks for a trial, then takes a place by trial number
+among those that are done or running; whoever has no place withdraws and looks again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from searchspace.architecture import Architecture
+from searchspace.space import NotInSpace
+from study.finalists import measure_side_by_side, queue_finalists, train_finalists
+from study.samplers import make
+from study.settings import Settings
+from study.storage import CONTROL, is_row, mine, open_storage, open_study, url_of
+from study.tracking import Tracker, tracker
+from study.trial import Bench, Candidate, OverBudget, run_trial
+
+REPEATS_BEFORE_RANDOM = 10  # proposals in a row that brought nothing new: then draw one at random
+REPEATS_BEFORE_END = 200
+WAIT_S = 0.2
+
+
+class Searcher:
+    """Takes trials of one study: the search itself (`origin` search) or its control."""
+
+    def __init__(self, study: optuna.Study, bench: Bench, sampler: str, index: int, origin: str, tracking: Tracker):
+        self.study, self.bench, self.origin, self.tracking = study, bench, origin, tracking
+        seed = bench.settings.seed * 1000 + index  # two workers with one seed would propose the same nets
+        self.sampler, self.random = make(sampler, seed), make("random", seed)
+        self.macs_only = origin == "control" and bench.settings.control == "macs"
+        self.repeats = 0
+
+    def run(self) -> None:
+        """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
+        while not self._complete():
+            stuck = self.repeats > 0 and self.repeats % REPEATS_BEFORE_RANDOM == 0
+            self.study.sampler = self.random if stuck else self.sampler
+            self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
+
+    def _complete(self) -> bool:
+        wanted = self.bench.settings.n_trials
+        while True:
+            if self.study.user_attrs.get("ended"):
+                return True
+            trials = [t for t in self._trials() if is_row(t)]
+            waiting = any(t.state == TrialState.WAITING for t in trials)
+            mine_done = sum(self._searched(t) for t in trials)
+            running = [t for t in trials if t.state == TrialState.RUNNING]
+            if mine_done >= wanted and not waiting and not running:
+                return True
+            if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
+                return False
+            time.sleep(WAIT_S)  # every place is taken; one comes free if a running trial fails
+
+    def _searched(self, trial: FrozenTrial) -> bool:
+        return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
+
+    def _objective(self, trial: optuna.Trial) -> tuple[float, float]:
+        for key, value in mine().items():
+            trial.set_user_attr(key, value)
+        attrs = trial.user_attrs
+        origin = attrs.get("origin", self.origin)
+        trial.set_user_attr("origin", origin)
+        if origin == self.origin and not self._has_place(trial.number):
+            trial.set_user_attr("withdrawn", True)
+            raise optuna.TrialPruned
+        candidate = self._candidate(trial, attrs.get("net", ""))
+        if (seen := self._seen(candidate.id, trial.number)) is not None:
+            return self._answer(trial, seen)
+        trial.set_user_attr("id", candidate.id)
+        if candidate.architecture is not None:
+            trial.set_user_attr("architecture", candidate.architecture.to_dict())
+        # two workers may have drawn the same net in the same moment: both wrote its id, the lower number keeps it
+        if (seen := self._seen(candidate.id, trial.number)) is not None:
+            return self._answer(trial, seen)
+        if origin == self.origin:
+            self.repeats = 0
+        return self._measure(trial, candidate)
+
+    def _candidate(self, trial: optuna.Trial, net: str) -> Candidate:
+        if not net:
+            return Candidate(self.bench.space.suggest(trial))
+        candidate = self.bench.candidate(net)
+        if candidate.architecture is not None and candidate.architecture in self.bench.space:
+            suggested = self.bench.space.suggest(trial)  # queued with its parameters, so that the sampler learns of it
+            assert suggested == candidate.architecture
+        return candidate
+
+    def _has_place(self, number: int) -> bool:
+        """Places go by trial number: done ones first, then running ones; any running one below may turn out to need its."""
+        rows = [t for t in self._trials() if is_row(t)]
+        done = sum(self._searched(t) for t in rows)
+        below = sum(t.state == TrialState.RUNNING and t.number < number and t.user_attrs.get("origin", self.origin) == self.origin for t in rows)
+        return done + below < self.bench.settings.n_trials
+
+    def _seen(self, net_id: str, number: int) -> FrozenTrial | None:
+        """The trial that has this net's record, or is at it: finished, over budget, or running under a lower number."""
+        for t in self._trials():
+            if t.user_attrs.get("id") == net_id and is_row(t):
+                if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or (t.state == TrialState.RUNNING and t.number < number):
+                    return t
+                if t.state == TrialState.FAIL and "retry_of" not in t.user_attrs and "killed" not in t.user_attrs.get("reason", ""):
+                    return t  # it failed by itself, and would again
+        return None
+
+    def _answer(self, trial: optuna.Trial, seen: FrozenTrial) -> tuple[float, float]:
+        trial.set_user_attr("duplicate_of", seen.number)
+        self.repeats += 1
+        distinct = len({t.user_attrs.get("id") for t in self._trials() if t.user_attrs.get("id")})
+        if self.repeats >= REPEATS_BEFORE_END:
+            self.study.set_user_attr("ended", f"{REPEATS_BEFORE_END} proposals in a row brought no new net")
+        elif distinct >= self.bench.space.size() and self._all_known():
+            self.study.set_user_attr("ended", f"the space is used up: it holds {self.bench.space.size()} nets")
+        if seen.state == TrialState.COMPLETE and seen.values:
+            return seen.values[0], seen.values[1]
+        raise optuna.TrialPruned
+
+    def _all_known(self) -> bool:
+        """Whether every net of a (small) space has been tried; anchors outside of it do not count."""
+        inside = set()
+        for t in self._trials():
+            if "architecture" in t.user_attrs and t.user_attrs["id"] not in inside:
+                try:
+                    self.bench.space.encode(Architecture.from_dict(t.user_attrs["architecture"]))
+                    inside.add(t.user_attrs["id"])
+                except NotInSpace:
+                    pass
+        return len(inside) >= self.bench.space.size()
+
+    def _measure(self, trial: optuna.Trial, candidate: Candidate) -> tuple[float, float]:
+        settings = self.bench.settings
+        seed = settings.seed
+        trial.set_user_attr("seed", seed)
+        trial.set_user_attr("choices", dict(trial.params))
+        run = self.tracking.trial(trial.number, candidate, trial.user_attrs["origin"])
+
+        def report(key: str, value: Any) -> None:
+            trial.set_user_attr(key, value)
+
+        def on_epoch(epoch: int, top1: float) -> None:
+            trial.set_user_attr("epoch", epoch)
+            trial.set_user_attr("top1_now", top1)
+            run.log({"epoch": epoch, "top1_val": top1})
+
+        try:
+            found = run_trial(candidate, self.bench, seed, report, on_epoch)
+        except OverBudget as over:
+            trial.set_user_attr("reason", str(over))
+            self._constrain(trial, trial.user_attrs["latency_ms"])
+            run.end({"reason": str(over)})
+            raise optuna.TrialPruned from None
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            trial.set_user_attr("reason", reason)
+            traceback.print_exc()
+            run.end({"reason": reason})
+            raise
+        for key, value in found.to_dict().items():
+            trial.set_user_attr(key, value)
+        self._constrain(trial, found.latency_ms)
+        run.end(found.to_dict())
+        return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
+
+    def _constrain(self, trial: optuna.Trial, latency_ms: float) -> None:
+        if (budget := self.bench.settings.max_latency_ms) is not None:
+            trial.set_constraint("latency_ms", latency_ms / budget - 1)  # <= 0: feasible; as a share, whatever the unit
+
+
+def die_with_parent() -> None:
+    """A worker whose parent is gone ends at once, as if killed: the same command finds everything in the storage."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def main(folder: Path, index: int) -> None:
+    """All stages of one worker."""
+    from hardware.meter import Meter
+    from study.estimate import estimate
+    from trainers.data import load
+
+    settings = Settings.read(folder / ".settings.json")
+    storage = open_storage(url_of(settings, folder))
+    study = open_study(storage, settings.name, ["maximize", "minimize"])
+    d, h = settings.data, settings.hardware
+    data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"])
+    track = tracker(settings, folder)
+    with Meter(h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]) as meter:
+        bench = Bench(settings, data, meter)
+        if index == 0 and "estimate" not in study.user_attrs:
+            study.set_user_attr("estimate", estimate(bench))
+        while "estimate" not in study.user_attrs:
+            time.sleep(WAIT_S)
+        Searcher(study, bench, settings.sampler["name"], index, "search", track).run()
+        if settings.control:
+            control = open_study(storage, settings.name + CONTROL, ["maximize", "minimize"])
+            sampler = "random" if settings.control == "random" else settings.sampler["name"]
+            Searcher(control, bench, sampler, index, "control", track).run()
+        finals = queue_finalists(study, storage, bench, index)
+        train_finalists(finals, bench, folder, track)
+        if index == 0:
+            measure_side_by_side(finals, bench, folder)
+    track.close()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its workers
+    die_with_parent()
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,112 @@
+"""Values: ids, JSON, validation."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from searchspace.anchors import NAMES, anchor
+from searchspace.architecture import Architecture, ArchitectureError, Block, Head, Stage, Stem
+
+
+def _shuffled(value, rng):
+    if isinstance(value, dict):
+        items = [(k, _shuffled(v, rng)) for k, v in value.items()]
+        rng.shuffle(items)
+        return dict(items)
+    return [_shuffled(v, rng) for v in value] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_json_round_trip(name):
+    a = anchor(name)
+    b = Architecture.from_json(a.to_json())
+    assert b == a and b.id == a.id and hash(b) == hash(a)
+    assert a.id[0].isalpha() and len(a.id) == 11
+
+
+@given(st.randoms(use_true_random=False))
+def test_id_does_not_depend_on_the_order_of_keys(rng):
+    a = anchor("mobilenet_v3_large")
+    assert Architecture.from_json(json.dumps(_shuffled(a.to_dict(), rng), indent=rng.choice([None, 2]))).id == a.id
+
+
+def test_id_does_not_depend_on_the_process():
+    code = "from searchspace.anchors import anchor; print(anchor('skipnet_20-rnn').id)"
+    ids = {
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": str(i)}, capture_output=True, text=True, check=True).stdout
+        for i in (1, 2)
+    }
+    assert ids == {anchor("skipnet_20-rnn").id + "\n"}
+
+
+def test_ids_of_different_nets_differ():
+    nets = {anchor(f"{n}-{alpha}-{r}") for n in NAMES[:4] for alpha in (0.25, 0.5, 0.75, 1.0) for r in (128, 160)}
+    assert len({a.id for a in nets}) == len(nets) == 32
+
+
+def test_whole_and_broken_numbers_are_one_net():
+    assert anchor("skipnet_20", skip_alpha=1).id == anchor("skipnet_20", skip_alpha=1.0).id
+
+
+STEM, HEAD = Stem(8), Head()
+
+
+def _net(*blocks, **more):
+    return Architecture(STEM, (Stage(blocks),), HEAD, **{"resolution": 8, "classes": 2, **more})
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: _net(Block("residul", 8)), "stages[0].blocks[0].family"),
+        (lambda: _net(Block("residual", 8, kernel=4)), "stages[0].blocks[0].kernel"),
+        (lambda: _net(Block("residual", 8, hidden=3)), "stages[0].blocks[0].hidden"),
+        (lambda: _net(Block("inverted", 8)), "stages[0].blocks[0].hidden"),
+        (lambda: _net(Block("residual", 0)), "stages[0].blocks[0].out"),
+        (lambda: _net(Block("residual", 8, activation="gelu")), "stages[0].blocks[0].activation"),
+        (lambda: _net(Block("residual", 8, gate="rnn")), "stages[0].blocks[0].gate"),
+        (lambda: _net(Block("residual", 8), Block("separable", 8, gate="rnn")), "stages[0].blocks[1].gate"),
+        (lambda: _net(Block("residual", 8), Block("residual", 8, gate="rnn"), skip_alpha=0.1), "gate_sharing"),
+        (lambda: _net(Block("residual", 8), Block("residual", 8, gate="rnn"), gate_sharing="shared"), "skip_alpha"),
+        (lambda: _net(Block("residual", 8), skip_alpha=0.1), "skip_alpha"),
+        (lambda: _net(Block("residual", 8), resolution=0), "resolution"),
+        (lambda: _net(Block("residual", 8), classes=True), "classes"),
+        (lambda: _net(), "stages[0].blocks"),
+        (lambda: Architecture.from_json("{"), "architecture"),
+        (lambda: Architecture.from_dict({"stem": {"out": 8}}), "architecture.stages"),
+        (lambda: Architecture.from_dict({**anchor("resnet_20").to_dict(), "depth": 3}), "architecture.depth"),
+        (lambda: Architecture.from_dict({**anchor("resnet_20").to_dict(), "stem": {"out": 8, "color": 1}}), "stem.color"),
+    ],
+)
+def test_errors_name_the_field(make, field):
+    with pytest.raises(ArchitectureError) as error:
+        make()
+    assert error.value.field == field and str(error.value).startswith(field) and "\n" not in str(error.value)
+
+
+def test_the_ungated_twin_is_the_resnet():
+    assert anchor("skipnet_38-ff1").without_gates() == anchor("resnet_38")
+    assert len(anchor("skipnet_38-rnn").gates) == 17  # N = 3n - 1
+
+
+def test_importing_values_and_spaces_imports_no_torch():
+    code = "import searchspace.architecture, searchspace.space, searchspace.anchors, sys; import searchspace as ss; ss.space('mobile'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def test_random_names_never_crash_the_resolver():
+    rng = random.Random(0)
+    from searchspace.anchors import UnknownNet
+
+    for _ in range(200):
+        name = "".join(rng.choice("mobilenet_v123-.5rnnff") for _ in range(rng.randint(1, 20)))
+        try:
+            anchor(name)
+        except (UnknownNet, ArchitectureError) as error:
+            assert "\n" not in str(error)
