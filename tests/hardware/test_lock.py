@@ -1,0 +1,81 @@
+"""The lock: two measurements never overlap, and a killed holder holds nothing."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hardware import lock
+
+HOLD = "import sys, time; from hardware.lock import exclusive\nwith exclusive(sys.argv[1]):\n print('held', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def device():
+    name = f"test-{os.getpid()}"
+    yield name
+    if os.path.exists(lock.lock_path(name)):
+        os.unlink(lock.lock_path(name))
+
+
+def holder(device):
+    process = subprocess.Popen([sys.executable, "-c", HOLD, device], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def is_free(device):
+    import fcntl
+
+    with open(lock.lock_path(device)) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def test_held_by_another_process_until_it_is_killed(device):
+    process = holder(device)
+    try:
+        assert not is_free(device)
+        process.send_signal(signal.SIGKILL)
+        start = time.perf_counter()
+        with lock.exclusive(device):
+            assert time.perf_counter() - start < 2
+            assert not is_free(device)
+    finally:
+        process.kill()
+        process.wait()
+    assert is_free(device)
+
+
+def test_sections_of_two_processes_never_overlap(device):
+    work = (
+        "import sys, time; from hardware.lock import exclusive\n"
+        "for _ in range(30):\n with exclusive(sys.argv[1]):\n  a = time.monotonic(); time.sleep(.003); print(a, time.monotonic())"
+    )
+    both = [subprocess.Popen([sys.executable, "-c", work, device], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    slices = sorted(tuple(map(float, line.split())) for p in both for line in p.communicate()[0].splitlines())
+    assert len(slices) == 60 and all(p.returncode == 0 for p in both)
+    assert all(before[1] <= after[0] for before, after in zip(slices, slices[1:], strict=False))
+
+
+def test_released_after_an_error_and_readable_by_others(device):
+    with pytest.raises(KeyError), lock.exclusive(device):
+        raise KeyError
+    assert is_free(device)
+    assert stat.S_IMODE(os.stat(lock.lock_path(device)).st_mode) == 0o644
+
+
+def test_without_flock_it_is_said_once(monkeypatch, recwarn):
+    monkeypatch.setattr(lock, "fcntl", None)
+    monkeypatch.setattr(lock, "_said", False)
+    for _ in range(3):
+        with lock.exclusive("test-none"):
+            pass
+    assert [str(w.message) for w in recwarn.list] == ["no flock on this platform: measurements of several processes may overlap"]

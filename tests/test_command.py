@@ -1,0 +1,113 @@
+"""Wrong input: one line that names the key and the cure, exit code 2, no traceback, nothing left behind."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(script, *arguments, cwd):
+    return subprocess.run([sys.executable, str(ROOT / f"{script}.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+def npz(path, **changes):
+    arrays = {"x_train": np.zeros((40, 8, 8, 1), np.uint8), "y_train": np.arange(40) % 4, "x_test": np.zeros((8, 8, 8, 1), np.uint8),
+              "y_test": np.arange(8) % 4, **changes}  # fmt: skip
+    np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
+    return path
+
+
+WRONG = [
+    (["hardware=tpu"], ["hardware=tpu", "cpu, gpu"]),
+    (["n_trial=3"], ["n_trial", "n_trials"]),
+    (["data.pth=x"], ["data.pth", "data.path"]),
+    (["n_trials=many"], ["n_trials", "many"]),
+    (["n_trials=0"], ["n_trials=0", "at least 1"]),
+    (["max_latency_ms=-1"], ["max_latency_ms=-1", "above 0"]),
+    (["data=npz", "data.path=/nowhere/x.npz"], ["data.path=/nowhere/x.npz", "no such"]),
+    (["data=npz"], ["data.path"]),
+    (["data.fraction=0"], ["data.fraction=0"]),
+    (["storage=study.txt"], ["storage=study.txt", "sqlite:///"]),
+    (["anchors=[mobilnet_v1]"], ["anchors", "mobilnet_v1", "mobilenet_v1"]),
+    (["anchors=[mobilenet_v1-rnn]"], ["anchors", "gate", "shortcut"]),
+    (["sampler=cma"], ["sampler=cma", "tpe"]),
+    (["searchspace.depths=[]"], ["searchspace.depths"]),
+    (["searchspace.families=[ghost]"], ["searchspace.families", "ghost", "separable"]),
+    (["hardware.runtime=tensorrt"], ["hardware.runtime=tensorrt", "onnxruntime"]),
+    (["workers=0"], ["workers=0"]),
+    (["control=sgd"], ["control=sgd", "random"]),
+    (["searchspace.plugins=[no_such_module]"], ["searchspace.plugins", "no_such_module"]),
+    (["finalists.seeds=0"], ["finalists.seeds=0"]),
+    (["-m", "n_trials=1,2"], ["name", "name=search-${n_trials}"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG, ids=[" ".join(w[0]) for w in WRONG])
+def test_wrong_input(arguments, said, tmp_path):
+    done = run("search", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: ") and done.stdout == ""
+    for word in said:
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_gpu_without_cuda(tmp_path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA GPU")
+    done = run("search", "hardware=gpu", cwd=tmp_path)
+    assert done.returncode == 2 and "hardware=gpu" in done.stderr and "hardware=cpu" in done.stderr and done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"y_test": None}, "y_test"),
+        ({"x_train": np.zeros((40, 8, 8), np.uint8)}, "x_train"),
+        ({"x_train": np.zeros((40, 8, 8, 1), np.float32)}, "x_train"),
+        ({"x_test": np.zeros((8, 9, 8, 3), np.uint8)}, "x_test"),
+        ({"y_train": np.arange(39) % 4}, "y_train"),
+    ],
+)
+def test_npz_without_the_keys_or_with_wrong_shapes(changes, said, tmp_path):
+    path = npz(tmp_path / "mine.npz", **changes)
+    done = run("search", "data=npz", f"data.path={path}", cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr and "data.path" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_storage_that_is_no_database_stays_as_it_is(tmp_path):
+    path = tmp_path / "notes.db"
+    path.write_text("my notes\n")
+    done = run("search", f"storage=sqlite:///{path}", cwd=tmp_path)
+    assert done.returncode == 2 and "storage" in done.stderr and "not an SQLite database" in done.stderr and done.stderr.count("\n") == 1
+    assert path.read_text() == "my notes\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_of_something_else_is_not_touched(tmp_path):
+    mine = tmp_path / "outputs" / "demo" / "thesis.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    done = run("search", "name=demo", cwd=tmp_path)
+    assert done.returncode == 2 and "name=demo" in done.stderr and done.stderr.count("\n") == 1
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [mine]
+
+
+@pytest.mark.parametrize("script", ["measure", "report", "train"])
+def test_the_other_commands_refuse_in_the_same_way(script, tmp_path):
+    key = {"measure": "nets=[timm:mobilnetv2_100]", "report": "name=never_made", "train": "net=mobilnet_v1"}[script]
+    done = run(script, key, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_lists_no_study(tmp_path):
+    done = run("report", cwd=tmp_path)
+    assert done.returncode == 0 and "no study" in done.stdout and list(tmp_path.iterdir()) == []

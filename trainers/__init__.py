@@ -1,0 +1,1 @@
+"""How accurate it gets: data, recipe, training. Knows searchspace; knows no clock, no storage, no configuration."""

@@ -1,0 +1,87 @@
+"""Batches. Small sets live on the device as tensors, resized once; an epoch is one permutation, a batch one index.
+
+At these sizes a DataLoader's half millisecond a step is a fifth of the training (benchmarks of the facts: 1.17-1.21x).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainers.data import ImageData
+
+
+def resized(x: Tensor, resolution: int) -> Tensor:
+    """(N, H, W, C) uint8 -> (N, C, r, r) uint8: bilinear, antialiased when it shrinks."""
+    x = x.permute(0, 3, 1, 2)
+    if x.shape[2:] == (resolution, resolution):
+        return x.contiguous()
+    parts = [F.interpolate(p.float(), (resolution, resolution), mode="bilinear", antialias=True, align_corners=False) for p in x.split(4096)]
+    return torch.cat([p.round().clamp(0, 255).to(torch.uint8) for p in parts])
+
+
+def augmented(x: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """(N, C, H, W): each image shifted by up to `crop` pixels both ways (zeros come in) and mirrored half of the time."""
+    n, _, h, w = x.shape
+    if crop:
+        dy, dx = torch.randint(0, 2 * crop + 1, (2, n), generator=generator, device=generator.device).to(x.device)
+        rows = dy[:, None] + torch.arange(h, device=x.device)  # (N, H)
+        columns = dx[:, None] + torch.arange(w, device=x.device)  # (N, W)
+        padded = F.pad(x, (crop, crop, crop, crop)).permute(0, 2, 3, 1)
+        x = padded[torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    if flip:
+        mirrored = (torch.rand(n, generator=generator, device=generator.device) < 0.5).to(x.device)
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
+    return x
+
+
+class InMemory:
+    """Batches of tensors on their device. Training ones: shuffled, whole batches only, augmented, from one generator."""
+
+    def __init__(self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None = None, crop: int = 0, flip: bool = False):
+        self.x, self.y, self.generator, self.crop, self.flip = x, y, generator, crop, flip
+        self.batch_size = min(batch_size, len(y))
+
+    def __len__(self) -> int:
+        n = len(self.y)
+        return n // self.batch_size if self.generator else -(-n // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.generator is None:
+            yield from zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True)
+            return
+        order = torch.randperm(len(self.y), generator=self.generator, device=self.generator.device).to(self.x.device)
+        for i in range(len(self)):
+            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            yield augmented(self.x[rows], self.crop, self.flip, self.generator), self.y[rows]
+
+
+class DataModule(LightningDataModule):
+    """Train and val batches (x uint8 (N, C, r, r), y) of an ImageData at a resolution, on the device."""
+
+    def __init__(self, data: ImageData, resolution: int, batch_size: int, seed: int, device: str = "cpu"):
+        super().__init__()
+        self.data, self.resolution, self.batch_size, self.device = data, resolution, batch_size, device
+        # one generator for order and augmentation, on the CPU: the same on every device, and saved by a checkpoint
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def _on_device(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return resized(pair[0], self.resolution).to(self.device), pair[1].to(self.device)
+
+    def train_dataloader(self) -> InMemory:
+        # the shift is told at the set's own size, and keeps its share of the image at another resolution
+        crop = round(self.data.crop * self.resolution / self.data.size)
+        return InMemory(*self._on_device(self.data.train), self.batch_size, self.generator, crop, self.data.flip)
+
+    def val_dataloader(self) -> InMemory:
+        return InMemory(*self._on_device(self.data.val), 512)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.generator.set_state(state["generator"])

@@ -1,0 +1,270 @@
+"""Supervised training under the Lightning Trainer: cross-entropy, and for gated nets the skip reward.
+
+SGD with momentum, linear warm-up, cosine to zero, label smoothing. Gated blocks train by straight-through gates; the loss is
+CE - skip_alpha / N * sum_i (1 - g_i), the mean over the batch (SkipNet, arXiv:1711.09485, eq. 6 with C_i = 1; there the
+reward comes by policy gradient after a first stage without it). No weight decay on depthwise filters (MobileNetV1, section
+3.2: "very little or no weight decay"), norms and biases.
+
+The same net, recipe, seed and thread count give bit-equal accuracy on one machine. Nothing is logged a step: a log costs
+half a millisecond, as much as the rest of Lightning's loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from searchspace.network import Network
+from trainers.data import ImageData
+from trainers.loaders import DataModule, resized
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be gone on with; the message names the file and why."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a net is trained. `warmup_epochs` may be broken; `device` is cpu or cuda; `threads` counts on a CPU."""
+
+    epochs: int
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.1
+    batch_size: int = 32
+    seed: int = 0
+    precision: str = "32-true"
+    channels_last: bool = True
+    threads: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What training gave: top-1 on val in percent, mean share of gated blocks that ran (None without gates)."""
+
+    top1_val: float
+    keep_rate: float | None
+    epochs: int
+    seconds: float
+    images_per_s: float
+
+
+class Supervised(L.LightningModule):
+    """x: (N, C, H, W) raw pixels, y: (N,). Normalises and counts on the device."""
+
+    def __init__(self, net: nn.Module, data: ImageData, recipe: Recipe, steps_per_epoch: int):
+        super().__init__()
+        self.net, self.recipe, self.steps_per_epoch = net, recipe, steps_per_epoch
+        self.register_buffer("mean", torch.tensor(data.mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(data.std).view(1, -1, 1, 1), persistent=False)
+        self.skip_alpha = net.architecture.skip_alpha if isinstance(net, Network) else None
+        self.tally = torch.zeros(4)  # images, right, gates that ran, gates
+        self.losses: Tensor | None = None
+        self.top1_val, self.keep_rate = math.nan, None if self.skip_alpha is None else math.nan
+
+    def prepared(self, x: Tensor) -> Tensor:
+        """Raw pixels -> what the net takes."""
+        x = (x.float() - self.mean) / self.std
+        return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else x
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        x, y = batch
+        loss = F.cross_entropy(self.net(self.prepared(x)), y, label_smoothing=self.recipe.label_smoothing)
+        if self.skip_alpha is not None and isinstance(self.net, Network) and self.net.last_kept is not None:
+            loss = loss - self.skip_alpha * (1 - self.net.last_kept).mean()
+        self.losses = loss.detach() if self.losses is None else self.losses + loss.detach()
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        losses, self.losses = self.losses, None
+        if losses is not None and not torch.isfinite(losses):
+            raise FloatingPointError(f"the loss is not finite in epoch {self.current_epoch + 1}; a smaller trainer.lr may help")
+
+    def on_validation_epoch_start(self) -> None:
+        self.tally = torch.zeros(4, device=self.device)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        x, y = batch
+        self.tally += tally(self.net, self.prepared(x), y)
+
+    def on_validation_epoch_end(self) -> None:
+        self.top1_val, self.keep_rate = rates(self.tally)
+
+    def configure_optimizers(self) -> Any:
+        r = self.recipe
+        groups = [{"params": p, "weight_decay": r.weight_decay if decays else 0.0} for decays, p in parameter_groups(self.net) if p]
+        optimiser = torch.optim.SGD(groups, lr=r.lr, momentum=r.momentum, nesterov=r.momentum > 0)
+        total, warm = r.epochs * self.steps_per_epoch, round(r.warmup_epochs * self.steps_per_epoch)
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return (step + 1) / (warm + 1)
+            return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, total - warm)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["made_by"] = made_by(self.net, self.recipe)
+        checkpoint["found"] = {"top1_val": self.top1_val, "keep_rate": self.keep_rate}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.top1_val, self.keep_rate = checkpoint["found"]["top1_val"], checkpoint["found"]["keep_rate"]
+
+
+def parameter_groups(net: nn.Module) -> list[tuple[bool, list[nn.Parameter]]]:
+    """(decays, parameters): weights of convolutions and linear layers decay, but for depthwise ones."""
+    decaying = {id(m.weight) for m in net.modules() if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and not m.groups == m.in_channels > 1)}
+    parameters = list(net.parameters())
+    return [(True, [p for p in parameters if id(p) in decaying]), (False, [p for p in parameters if id(p) not in decaying])]
+
+
+def tally(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """(4,): images, right ones, gates that ran, gates. x: what the net takes; net in eval mode."""
+    if isinstance(net, Network):
+        logits, kept = net.run(x)
+    else:
+        logits, kept = net(x), x.new_zeros(len(y), 0)
+    right = (logits.argmax(1) == y).sum()
+    return torch.stack([torch.tensor(float(len(y)), device=x.device), right.float(), kept.float().sum(), torch.tensor(float(kept.numel()), device=x.device)])
+
+
+def rates(counts: Tensor) -> tuple[float, float | None]:
+    """Top-1 in percent and keep rate of a tally."""
+    images, right, ran, gates = counts.tolist()
+    return 100 * right / images, ran / gates if gates else None
+
+
+def made_by(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
+    """What a checkpoint must agree in to be gone on with."""
+    name = net.architecture.id if isinstance(net, Network) else type(net).__name__
+    return {"net": name, **{k: v for k, v in asdict(recipe).items() if k not in ("device", "precision", "threads")}}
+
+
+class _EachEpoch(L.Callback):
+    """Tells the caller and writes the checkpoint, after each epoch's validation."""
+
+    def __init__(self, on_epoch: Callable[[int, float], None] | None, checkpoint: Path | None):
+        self.on_epoch, self.checkpoint = on_epoch, checkpoint
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, Supervised)
+        if self.on_epoch:
+            self.on_epoch(trainer.current_epoch + 1, module.top1_val)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if trainer.current_epoch:
+            self.save(trainer)  # here the epoch before is whole, its counters included
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.save(trainer)
+
+    def save(self, trainer: L.Trainer) -> None:
+        """Whole or not at all: a full disk or a kill leaves the one before."""
+        if self.checkpoint is None:
+            return
+        part = self.checkpoint.with_name(f".{self.checkpoint.name}.{os.getpid()}")
+        try:
+            trainer.save_checkpoint(part)
+            os.replace(part, self.checkpoint)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def fit(net: nn.Module, data: ImageData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
+        checkpoint: Path | None = None, resolution: int | None = None) -> Fit:  # fmt: skip
+    """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch. With `checkpoint`, goes on from it when it is there
+    (CheckpointError when it is another net's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
+    that is not finite; Ctrl-C comes out as KeyboardInterrupt."""
+    resolution = resolution or (net.architecture.resolution if isinstance(net, Network) else data.size)
+    if recipe.device == "cpu":
+        torch.set_num_threads(recipe.threads)
+    torch.manual_seed(recipe.seed)
+    batches = data.module(resolution, recipe) if data.streaming else DataModule(data, resolution, recipe.batch_size, recipe.seed, recipe.device)
+    steps = max(1, data.train_images // min(recipe.batch_size, data.train_images))
+    module = Supervised(net, data, recipe, steps)
+    if recipe.channels_last:
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
+    if resume:
+        check_checkpoint(resume, net, recipe)
+    begun = time.monotonic()
+    with _quiet():
+        trainer = L.Trainer(
+            accelerator="gpu" if recipe.device == "cuda" else "cpu", devices=1, precision=recipe.precision, max_epochs=recipe.epochs,
+            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+            use_distributed_sampler=False, inference_mode=True, plugins=[LightningEnvironment()],  # not Slurm's, in a worker of ours
+            callbacks=[_EachEpoch(on_epoch, checkpoint)],
+        )  # fmt: skip
+        handler = signal.getsignal(signal.SIGINT) if _in_main_thread() else None
+        try:
+            trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
+        except SystemExit:
+            raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C is sys.exit(1)
+        finally:
+            if handler is not None:
+                signal.signal(signal.SIGINT, handler)  # which it leaves ignored
+    seconds = time.monotonic() - begun
+    return Fit(module.top1_val, module.keep_rate, recipe.epochs, seconds, recipe.epochs * steps * recipe.batch_size / max(seconds, 1e-9))
+
+
+def evaluate(net: nn.Module, x: Tensor, y: Tensor, data: ImageData, resolution: int, batch_size: int = 512, device: str = "cpu") -> tuple[float, float | None]:
+    """Top-1 in percent and keep rate on images x: (N, H, W, C) uint8, y: (N,)."""
+    module = Supervised(net, data, Recipe(1), 1).to(device).eval()
+    counts = torch.zeros(4, device=device)
+    with torch.inference_mode():
+        for a, b in zip(x.split(batch_size), y.split(batch_size), strict=True):
+            counts += tally(module.net, module.prepared(resized(a, resolution).to(device)), b.to(device))
+    return rates(counts)
+
+
+def check_checkpoint(path: Path, net: nn.Module, recipe: Recipe) -> None:
+    """CheckpointError unless the file is whole and of this net and recipe. Only tensors and plain values are read."""
+    try:
+        made = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
+    except Exception as error:  # truncated, no zip file, foreign objects: torch raises what it pleases
+        raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:150]}); remove it to begin again") from None
+    now = made_by(net, recipe)
+    if differ := [f"{k}: {made.get(k)} → {v}" for k, v in now.items() if made.get(k) != v]:
+        raise CheckpointError(f"{path} was made by another net or recipe ({'; '.join(differ)}); remove it or give another name=")
+
+
+def _in_main_thread() -> bool:
+    import threading
+
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Lightning tells what hardware it found and what it would advise: not to our users."""
+    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")]
+    levels = [log.level for log in loggers]
+    for log in loggers:
+        log.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        warnings.filterwarnings("ignore", message=".*(does not have many workers|Trainer will use only|treespec|LeafSpec).*")
+        try:
+            yield
+        finally:
+            for log, level in zip(loggers, levels, strict=True):
+                log.setLevel(level)
