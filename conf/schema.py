@@ -67,8 +67,8 @@ class Trainer:
 
 @dataclass
 class Data:
-    """A data set. `resolution`: of the anchors; `resolutions`: those the search may choose from; `crop`: pixels by which
-    the augmentation shifts at `resolution`; `flip`: whether it mirrors."""
+    """A data set. `resolution`: of the anchors; `resolutions`: those the search may choose from; `crop`: pixels of its own size by which
+    the augmentation shifts; `flip`: whether it mirrors."""
 
     name: str = MISSING
     path: Optional[str] = None

@@ -32,7 +32,8 @@ def save(net: Network, folder: str | Path, card: Mapping[str, Any], onnx: bytes 
     folder.mkdir(parents=True, exist_ok=True)
     _put(folder / "architecture.json", (json.dumps(net.architecture.to_dict(), indent=1) + "\n").encode())
     part = folder / f".weights.{os.getpid()}"
-    save_model(net.to("cpu"), str(part))  # knows that shared gates are one tensor
+    plain = net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    save_model(plain, str(part))  # knows that shared gates are one tensor
     os.replace(part, folder / "weights.safetensors")
     if onnx is not None:
         _put(folder / "model.onnx", onnx)

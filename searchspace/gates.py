@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from searchspace.blocks import conv_norm
 
+# Logit that a fresh gate adds for "execute": p starts at about 0.88. SkipNet starts without a bias, its gates nearly all
+# open or all closed by chance; in a short training closed ones stay closed. ConvNet-AIG (ECCV 2018) starts 85 % open.
+OPEN = 2.0
 STATE = 10  # width of the RNN gate's embedding and state (section 4, "dimension 10")
 
 
@@ -31,6 +34,8 @@ class FeedForwardGate(nn.Module):
         first = [nn.MaxPool2d(2, ceil_mode=True), conv_norm(channels, channels, 3, 1, act="relu")] if pooled else []
         self.features = nn.Sequential(*first, conv_norm(channels, channels, 3, 2, act="relu"))
         self.decision = nn.Linear(channels, 2)
+        with torch.no_grad():
+            self.decision.bias.copy_(torch.tensor([0.0, OPEN]))
 
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
         return ()
@@ -49,6 +54,7 @@ class RecurrentCore(nn.Module):
         self.from_input = nn.Linear(STATE, 4 * STATE)
         self.from_state = nn.Linear(STATE, 4 * STATE)
         self.decision = nn.Linear(STATE, 1)
+        nn.init.constant_(self.decision.bias, OPEN)
 
     def forward(self, embedded: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         keep_in, keep_old, new, out = (self.from_input(embedded) + self.from_state(h)).chunk(4, 1)

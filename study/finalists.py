@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from analysis.pareto import front_mask
 from hardware.export import parity, to_onnx
 from hardware.machine import fingerprint
+from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
@@ -69,10 +70,11 @@ def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: 
     def objective(trial: optuna.Trial) -> float:
         nonlocal data
         data = data or load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"], with_test=True)
-        for key, value in mine().items():
-            trial.set_user_attr(key, value)
+        trial.set_user_attr("runner", mine())
         try:
             return _train(trial, bench, data, folder)
+        except optuna.TrialPruned:
+            raise
         except Exception as error:
             trial.set_user_attr("reason", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
             traceback.print_exc()
@@ -127,10 +129,10 @@ def candidate_of(attrs: dict[str, Any]) -> Candidate:
 def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path, found: dict[str, Any]) -> float:
     """Writes nets/<id>/ and returns the ONNX file's parity with torch: largest difference of logits over largest logit."""
     data, s = bench.data, bench.settings
-    net = net.to("cpu").eval()
+    net = net.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     shape = (1, *bench.input_shape(candidate)[1:])
     onnx = to_onnx(net, shape, data.mean, data.std)
-    difference = parity(net, onnx, data.sample(IMAGES, bench.resolution(candidate)), data.mean, data.std)
+    difference = parity(net, onnx, pixels_for(data.sample(IMAGES), shape), data.mean, data.std)
     counted = count(net, shape)
     if isinstance(net, Network):
         card.save(net, folder / "nets" / candidate.id, {
@@ -151,14 +153,13 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
     if set(finals.user_attrs.get("latency", {})) >= set(done):
         return
     finals.set_user_attr("doing", "measuring side by side")
-    nets, shapes, images = [], [], []
+    nets = []
     for net_id, attrs in done.items():
-        candidate = candidate_of(attrs)
         saved = folder / "nets" / net_id
-        nets.append(card.load(saved) if saved.is_dir() else bench.make(candidate, 0))
-        shapes.append(bench.input_shape(candidate))
-        images.append(bench.data.sample(IMAGES, bench.resolution(candidate)) if candidate.gated else None)
-    rows = bench.meter.measure(nets, input_shape=shapes, images=images, mean=bench.data.mean, std=bench.data.std)
+        nets.append(card.load(saved) if saved.is_dir() else bench.make(candidate_of(attrs), 0))
+    # modules that are no architecture all take images of the data's resolution
+    shape = bench.input_shape(Candidate())
+    rows = bench.meter.measure(nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std)
     latency = {
         net_id: {"latency_ms": r.latency_ms, "low_ms": r.low_ms, "high_ms": r.high_ms, "n": r.n, "runtime": r.runtime,
                  "busy": r.busy, "keep_rate": r.keep_rate, "threads": r.threads, "batch": r.batch, "precision": r.precision}

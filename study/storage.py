@@ -78,10 +78,8 @@ def give_back_dead(study: optuna.Study, private: bool) -> int:
     private: nobody else uses this storage, so a trial that does not yet name its process is a dead one's, too."""
     returned = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        attrs = trial.user_attrs
-        if attrs.get("host", socket.gethostname() if private else None) != socket.gethostname():
-            continue
-        if _alive(attrs.get("pid"), attrs.get("born")):
+        runner = trial.user_attrs.get("runner", {"host": socket.gethostname() if private else None})
+        if runner["host"] != socket.gethostname() or _alive(runner.get("pid"), runner.get("born")):
             continue
         give_back(study, trial)
         returned += 1

@@ -30,7 +30,7 @@ from study.storage import CONTROL, is_row, mine, open_storage, open_study, url_o
 from study.tracking import Tracker, tracker
 from study.trial import Bench, Candidate, OverBudget, run_trial
 
-REPEATS_BEFORE_RANDOM = 10  # proposals in a row that brought nothing new: then draw one at random
+REPEATS_BEFORE_RANDOM = 10  # proposals in a row that brought nothing new: then draw at random until one does
 REPEATS_BEFORE_END = 200
 WAIT_S = 0.2
 
@@ -48,8 +48,7 @@ class Searcher:
     def run(self) -> None:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
         while not self._complete():
-            stuck = self.repeats > 0 and self.repeats % REPEATS_BEFORE_RANDOM == 0
-            self.study.sampler = self.random if stuck else self.sampler
+            self.study.sampler = self.random if self.repeats >= REPEATS_BEFORE_RANDOM else self.sampler
             self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
 
     def _trials(self) -> list[FrozenTrial]:
@@ -74,8 +73,7 @@ class Searcher:
         return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
 
     def _objective(self, trial: optuna.Trial) -> tuple[float, float]:
-        for key, value in mine().items():
-            trial.set_user_attr(key, value)
+        trial.set_user_attr("runner", mine())
         attrs = trial.user_attrs
         origin = attrs.get("origin", self.origin)
         trial.set_user_attr("origin", origin)

@@ -1,0 +1,97 @@
+"""`measure.py`: any nets a user can name, measured here in one interleaved session, as a table and measure.csv."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from hardware.meter import MeasureError, Meter
+from hardware.runtimes import RuntimeUnavailable
+from searchspace.anchors import UnknownNet
+from searchspace.architecture import Architecture, ArchitectureError
+from searchspace.card import CardError
+from searchspace.complexity import count
+from searchspace.named import expand, resolve
+from searchspace.network import Network
+from study.settings import SettingsError
+
+RESOLUTION = 224  # of modules that do not say theirs
+IMAGES = 64
+
+
+def measure_nets(nets: Any, resolution: int | None, max_ms: float | None, hardware: dict[str, Any], folder: Path) -> tuple[Path, list[str]]:
+    """Measures what can be measured; returns the path of measure.csv and one line for each net that could not be.
+
+    Raises SettingsError when no net is left. Always measures: earlier values are not looked up."""
+    if not isinstance(nets, (str, list)) or not nets:
+        raise SettingsError("nets: must be a list of nets like [mobilenet_v1-0.25, timm:mobilenetv2_100], or small, or mobile")
+    subjects, refused = [], []
+    for name in expand(nets):
+        try:
+            subjects.append((name, resolve(name, resolution)))
+        except (UnknownNet, ArchitectureError, CardError) as error:
+            refused.append(str(error))
+    try:
+        with Meter(hardware["device"], runtime=hardware["runtime"], threads=hardware["threads"], batch=hardware["batch"],
+                   rounds=hardware["rounds"], spread_s=hardware["spread_s"]) as meter:  # fmt: skip
+            rows = _measure(meter, subjects, resolution or RESOLUTION, max_ms, refused)
+    except RuntimeUnavailable as error:
+        raise SettingsError(f"hardware.runtime={hardware['runtime']}: {error}") from None
+    if not rows:
+        raise SettingsError("nets: " + "; ".join(refused or ["none is given"]))
+    table = pd.DataFrame(rows)
+    _show(table, hardware)
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f".measure.{os.getpid()}"
+    table.to_csv(part, index=False)
+    os.replace(part, folder / "measure.csv")
+    return folder / "measure.csv", refused
+
+
+def _measure(meter: Meter, subjects: list[tuple[str, Any]], resolution: int, max_ms: float | None, refused: list[str]) -> list[dict[str, Any]]:
+    """One session; a net that cannot be measured is taken out, told, and the others go again."""
+    while subjects:
+        channels = {_shape(net, resolution)[1] for _, net in subjects}
+        # gates decide on images; without a data set here these are noise, which the table says
+        images = np.random.default_rng(0).integers(0, 256, (IMAGES, channels.pop(), resolution, resolution), dtype=np.uint8) if len(channels) == 1 else None
+        try:
+            measured = meter.measure([net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms, images=images)
+        except MeasureError as error:
+            refused += [f"{subjects[i][0]}: {why}" for i, why in error.bad.items()]
+            subjects = [s for i, s in enumerate(subjects) if i not in error.bad]
+            continue
+        rows = []
+        for (name, net), m in zip(subjects, measured, strict=True):
+            macs = count(net, _shape(net, resolution)).macs
+            rows.append({"net": name, "latency_ms": m.latency_ms, "low_ms": m.low_ms, "high_ms": m.high_ms, "n": m.n, "macs_m": macs / 1e6,
+                         "gmac_per_s": macs * m.batch / m.latency_ms / 1e6, "keep_rate": m.keep_rate, "runtime": m.runtime, "threads": m.threads,
+                         "batch": m.batch, "precision": m.precision, "busy": m.busy, "stopped": m.stopped, "machine": m.machine})  # fmt: skip
+        return rows
+    return []
+
+
+def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
+    a = net if isinstance(net, Architecture) else net.architecture if isinstance(net, Network) else None
+    return (1, a.in_channels, a.resolution, a.resolution) if a else (1, 3, resolution, resolution)
+
+
+def _show(table: pd.DataFrame, hardware: dict[str, Any]) -> None:
+    first = table.iloc[0]
+    shown = Table(title=f"{first.runtime}, {first.threads} thread{'s' * (first.threads > 1)}, batch {first.batch}, {first.precision}", title_justify="left")
+    for column in ("net", "ms", "95 % interval", "n", "M mult-adds", "GMAC/s", "keep rate", "as fast as"):
+        shown.add_column(column, justify="left" if column in ("net", "as fast as") else "right")
+    table = table.sort_values("latency_ms")
+    for i, r in table.iterrows():
+        alike = [o.net for j, o in table.iterrows() if j != i and o.low_ms <= r.high_ms and r.low_ms <= o.high_ms]
+        keep = "" if r.keep_rate is None or np.isnan(r.keep_rate) else f"{r.keep_rate:.2f} on noise"
+        shown.add_row(r.net, f"{r.latency_ms:.3f}", f"{r.low_ms:.3f}–{r.high_ms:.3f}", str(r.n), f"{r.macs_m:.2f}", f"{r.gmac_per_s:.2f}", keep, ", ".join(alike))
+    console = Console(soft_wrap=True)
+    console.print(shown)
+    if table.busy.any():
+        console.print("The machine was busy meanwhile: the reference nets ran unsteadily. Measure again on a quiet machine.")

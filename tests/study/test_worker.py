@@ -1,0 +1,139 @@
+"""Places, duplicates, endings and failures, without training: the objective is replaced, the rest is real."""
+
+import threading
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+import study.worker as worker
+from searchspace.space import SearchSpace
+from study.storage import give_back_dead, is_row, open_storage, open_study
+from study.tracking import NoTracker
+from study.trial import Candidate, Measurements, OverBudget
+
+SPACE = SearchSpace(name="tiny", classes=2, in_channels=1, skeletons=("resnet",), alphas=(0.25, 0.5), activations=("relu", "swish"), resolutions=(8,),
+                    families=("residual",), kernels=(3,), expansions=(1,), depths=(1,), squeeze_excite=(False, True), gates=("none",))  # fmt: skip
+
+
+DEAD = {"host": worker.mine()["host"], "pid": 2**22 + 1, "born": "1"}
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning")
+
+
+class FakeBench:
+    def __init__(self, n_trials, space=SPACE, control=None, budget=None):
+        self.space = space
+        self.settings = type("S", (), {"n_trials": n_trials, "seed": 0, "control": control, "max_latency_ms": budget})()
+
+    def candidate(self, name):
+        return Candidate(None, name)
+
+
+def measured(candidate, bench, seed, report, on_epoch):
+    a = candidate.architecture
+    size = sum(b.out for b in a.blocks) if a else 1
+    on_epoch(1, 50.0)
+    return Measurements(50.0 + size % 7, size / 100, size / 101, size / 99, 24, False, "fake", None, size / 10, 0.1, 1, 0.01)
+
+
+@pytest.fixture
+def study(tmp_path):
+    return open_study(open_storage(f"sqlite:///{tmp_path / 'study.db'}"), "s", ["maximize", "minimize"])
+
+
+def rows(study, state=None):
+    return [t for t in study.get_trials(deepcopy=False) if is_row(t) and (state is None or t.state == state)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sampler):
+    monkeypatch.setattr(worker, "run_trial", measured)
+    worker.Searcher(study, FakeBench(1000), sampler, 0, "search", NoTracker()).run()
+    ids = [t.user_attrs["id"] for t in rows(study)]
+    assert len(ids) == len(set(ids)) == SPACE.size() == 32
+    assert "used up" in study.user_attrs["ended"]
+
+
+def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "run_trial", measured)
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    open_study(open_storage(url), "s", ["maximize", "minimize"]).enqueue_trial({}, user_attrs={"origin": "anchor", "net": "mine:net"})
+    big = SearchSpace(classes=2, in_channels=1, resolutions=(16,))
+
+    def work(index):
+        study = open_study(open_storage(url), "s", ["maximize", "minimize"])
+        worker.Searcher(study, FakeBench(9, big), "random", index, "search", NoTracker()).run()
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    [t.start() for t in threads]
+    [t.join(120) for t in threads]
+    study = open_study(open_storage(url), "s", ["maximize", "minimize"])
+    done = rows(study, TrialState.COMPLETE)
+    assert sum(t.user_attrs["origin"] == "search" for t in done) == 9
+    assert sum(t.user_attrs["origin"] == "anchor" for t in done) == 1
+    assert len({t.user_attrs["id"] for t in done}) == 10
+
+
+def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
+    calls = []
+
+    def sometimes(candidate, bench, seed, report, on_epoch):
+        calls.append(candidate.id)
+        if len(calls) % 3 == 1:
+            raise FloatingPointError("the loss is not finite in epoch 1")
+        if len(calls) % 3 == 2:
+            report("latency_ms", 9.0)
+            raise OverBudget("9 ms is over max_latency_ms=1: not trained")
+        return measured(candidate, bench, seed, report, on_epoch)
+
+    monkeypatch.setattr(worker, "run_trial", sometimes)
+    worker.Searcher(study, FakeBench(3, budget=1.0), "tpe", 0, "search", NoTracker()).run()
+    assert len(rows(study, TrialState.COMPLETE)) == 3 and len(calls) == len(set(calls)) == 9
+    failed, over = rows(study, TrialState.FAIL), rows(study, TrialState.PRUNED)
+    assert len(failed) == len(over) == 3
+    assert all(t.user_attrs["reason"] == "FloatingPointError: the loss is not finite in epoch 1" for t in failed)
+    assert all(t.user_attrs["reason"].startswith("9 ms is over") and t.constraints["latency_ms"] == 8.0 for t in over)
+
+
+def test_a_seen_proposal_is_answered_from_the_record(study, monkeypatch):
+    monkeypatch.setattr(worker, "run_trial", measured)
+    monkeypatch.setattr(worker, "make", lambda name, seed: optuna.samplers.PartialFixedSampler(
+        {"alpha": 0.25, "activation": "relu", "s0.se": False, "s1.se": False, "s2.se": False}, optuna.samplers.RandomSampler(seed=seed)))  # fmt: skip
+    worker.Searcher(study, FakeBench(2), "any", 0, "search", NoTracker()).run()
+    trained = rows(study)
+    hidden = [t for t in study.get_trials(deepcopy=False) if not is_row(t)]
+    assert len(trained) == 1 and len(hidden) == worker.REPEATS_BEFORE_END
+    assert all(t.values == trained[0].values and t.user_attrs["duplicate_of"] == trained[0].number for t in hidden)
+    assert study.user_attrs["ended"] == "200 proposals in a row brought no new net"
+
+
+def test_a_dead_process_gives_its_trial_back(study, monkeypatch):
+    params = SPACE.encode(SPACE.decode({"alpha": 0.5, "activation": "relu", "s0.se": True, "s1.se": False, "s2.se": False}))
+    study.enqueue_trial(params)
+    trial = study.ask()
+    SPACE.suggest(trial)
+    trial.set_user_attr("runner", DEAD)
+    trial.set_user_attr("origin", "search")
+    living = study.ask()
+    living.set_user_attr("runner", worker.mine())
+    assert give_back_dead(study, private=True) == 1
+    assert study.trials[trial.number].state == TrialState.FAIL and "killed" in study.trials[trial.number].user_attrs["reason"]
+    assert study.trials[living.number].state == TrialState.RUNNING
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    assert len(waiting) == 1 and waiting[0].user_attrs["retry_of"] == trial.number and waiting[0].user_attrs["tries"] == 2
+    study.tell(living.number, state=TrialState.FAIL)
+    monkeypatch.setattr(worker, "run_trial", measured)
+    worker.Searcher(study, FakeBench(1), "tpe", 0, "search", NoTracker()).run()
+    (done,) = rows(study, TrialState.COMPLETE)
+    assert SPACE.encode(SPACE.decode(done.params)) == params
+
+
+def test_a_net_that_kills_its_process_is_given_up(study):
+    study.enqueue_trial({}, user_attrs={"origin": "anchor", "net": "mine:bomb"})
+    for _ in range(10):
+        if not study.get_trials(states=(TrialState.WAITING,)):
+            break
+        trial = study.ask()
+        trial.set_user_attr("runner", DEAD)
+        give_back_dead(study, private=True)
+    assert len(study.trials) == 3 and "given up" in study.trials[-1].user_attrs["reason"]
