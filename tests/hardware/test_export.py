@@ -1,8 +1,10 @@
-"""Exports: everything registered, at odd and even sizes, gated with every kind of decision; skipped blocks do not run."""
+"""Exports: everything registered, at odd and even sizes, gated with every kind of decision; skipped blocks do
+not run."""
 
 import json
 import time
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -45,8 +47,12 @@ def gated_net(family, gate, sharing, size, blocks=4, width=8):
     first = Stage((block(family, width), *(block(family, width, gate=gate) for _ in range(blocks))))
     stages = [first]
     if FAMILIES[family].shortcut == "always":  # a skipped transition is a 1x1 convolution
-        stages.append(Stage((block(family, 2 * width, stride=2, gate=gate), block(family, 2 * width, gate=gate))))
-    return lively(Architecture(Stem(width), tuple(stages), Head(), size, 5, gate_sharing=sharing, skip_alpha=0.1)).eval()
+        stages.append(
+            Stage((block(family, 2 * width, stride=2, gate=gate), block(family, 2 * width, gate=gate)))
+        )
+    return lively(
+        Architecture(Stem(width), tuple(stages), Head(), size, 5, gate_sharing=sharing, skip_alpha=0.1)
+    ).eval()
 
 
 def force(net, pattern):
@@ -141,15 +147,21 @@ def test_all_open_equals_the_ungated_twin():
 def _kernels(data, x, folder):
     ran = session(data, enable_profiling=True, profile_file_prefix=str(folder / "profile"))
     ran.run(None, {"image": x})
-    events = json.loads(open(ran.end_profiling()).read())
-    names = Counter(e["args"]["op_name"] for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time"))
+    events = json.loads(Path(ran.end_profiling()).read_text())
+    names = Counter(
+        e["args"]["op_name"] for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")
+    )
     return sum(n for name, n in names.items() if name.endswith("Conv"))
 
 
 def test_a_skipped_block_runs_no_convolution(tmp_path):
     net, x = gated_net("residual", "rnn", "per_block", 16), images(1, 16).astype(np.float32)
     gates = len(net.gates)
-    for pattern, gone in (([True] * gates, 0), ([True, False] * (gates // 2), None), ([False] * gates, 2 * gates)):
+    for pattern, gone in (
+        ([True] * gates, 0),
+        ([True, False] * (gates // 2), None),
+        ([False] * gates, 2 * gates),
+    ):
         force(net, pattern)
         ran = _kernels(to_onnx(net, (1, 3, 16, 16)), x, tmp_path)
         # stem, first block's two, two a kept block, the transition's projection in either branch
@@ -158,7 +170,10 @@ def test_a_skipped_block_runs_no_convolution(tmp_path):
 
 
 def test_a_skipped_block_costs_no_time():
-    net, x = gated_net("residual", "rnn", "per_block", 32, blocks=8, width=32), images(1, 32).astype(np.float32)
+    net, x = (
+        gated_net("residual", "rnn", "per_block", 32, blocks=8, width=32),
+        images(1, 32).astype(np.float32),
+    )
     runs = {}
     for keep in (True, False):
         force(net, [keep] * len(net.gates))
@@ -207,7 +222,9 @@ def test_channels_last_weights_export_alike():
     assert to_onnx(net.to(memory_format=torch.channels_last), (1, 3, 16, 16)) == plain
 
 
-@pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "timm:regnetx_002", "torchvision:shufflenet_v2_x0_5"])
+@pytest.mark.parametrize(
+    "name", ["timm:mobilenetv3_small_050", "timm:regnetx_002", "torchvision:shufflenet_v2_x0_5"]
+)
 def test_nets_of_others(name):
     package, _, net_name = name.partition(":")
     if package == "timm":

@@ -6,12 +6,28 @@ import stat
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import pytest
 
 from hardware import lock
 
-HOLD = "import sys, time; from hardware.lock import exclusive\nwith exclusive(sys.argv[1]):\n print('held', flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from hardware.lock import exclusive
+with exclusive(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+TAKE_TURNS = """
+import sys, time
+from hardware.lock import exclusive
+for _ in range(30):
+    with exclusive(sys.argv[1]):
+        start = time.monotonic()
+        time.sleep(0.003)
+        print(start, time.monotonic())
+"""
 
 
 @pytest.fixture
@@ -55,14 +71,13 @@ def test_held_by_another_process_until_it_is_killed(device):
 
 
 def test_sections_of_two_processes_never_overlap(device):
-    work = (
-        "import sys, time; from hardware.lock import exclusive\n"
-        "for _ in range(30):\n with exclusive(sys.argv[1]):\n  a = time.monotonic(); time.sleep(.003); print(a, time.monotonic())"
-    )
-    both = [subprocess.Popen([sys.executable, "-c", work, device], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", TAKE_TURNS, device], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     slices = sorted(tuple(map(float, line.split())) for p in both for line in p.communicate()[0].splitlines())
     assert len(slices) == 60 and all(p.returncode == 0 for p in both)
-    assert all(before[1] <= after[0] for before, after in zip(slices, slices[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(slices))
 
 
 def test_released_after_an_error_and_readable_by_others(device):
@@ -78,4 +93,6 @@ def test_without_flock_it_is_said_once(monkeypatch, recwarn):
     for _ in range(3):
         with lock.exclusive("test-none"):
             pass
-    assert [str(w.message) for w in recwarn.list] == ["no flock on this platform: measurements of several processes may overlap"]
+    assert [str(w.message) for w in recwarn.list] == [
+        "no flock on this platform: measurements of several processes may overlap"
+    ]

@@ -10,7 +10,9 @@ from hardware.machine import fingerprint, fingerprint_id
 
 
 def in_a_fresh_process(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_plain_values_that_say_something():
@@ -21,7 +23,8 @@ def test_plain_values_that_say_something():
 
 
 def test_the_same_in_every_process_whatever_it_may_use():
-    code = "import os; hasattr(os, 'sched_setaffinity') and os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code = "import os\n"
+    code += "if hasattr(os, 'sched_setaffinity'): os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
     code += "from hardware.machine import *; print(fingerprint_id(fingerprint()))"
     assert {in_a_fresh_process(code), in_a_fresh_process(code)} == {fingerprint_id(fingerprint())}
 
@@ -34,6 +37,9 @@ def test_another_machine_has_another_id(key):
 
 
 def test_importing_hardware_and_its_fingerprint_imports_no_torch():
-    code = "import sys, hardware, hardware.machine; hardware.machine.fingerprint(); print('torch' in sys.modules)"
+    code = "import sys, hardware, hardware.machine\n"
+    code += "hardware.machine.fingerprint(); print('torch' in sys.modules)"
     assert in_a_fresh_process(code) == "False"
-    assert in_a_fresh_process(code.replace("hardware.machine.fingerprint()", "hardware.Meter")) == "True"  # the test can fail
+    assert (
+        in_a_fresh_process(code.replace("hardware.machine.fingerprint()", "hardware.Meter")) == "True"
+    )  # the test can fail

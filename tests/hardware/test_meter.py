@@ -1,4 +1,5 @@
-"""The protocol in a world whose clock is made up, so that the right answer is known; then for real, with ONNX Runtime."""
+"""The protocol in a world whose clock is made up, so that the right answer is known; then for real, with ONNX
+Runtime."""
 
 import gc
 import math
@@ -16,8 +17,15 @@ from hardware.runtimes import RUNTIMES, Runtime
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
 
 STATIC = Architecture(Stem(8), (Stage((Block("residual", 8),)),), Head(), 16, 5)
-GATED = Architecture(Stem(8), (Stage((Block("residual", 8), Block("residual", 8, gate="rnn"), Block("residual", 8, gate="rnn"))),),
-                     Head(), 16, 5, gate_sharing="shared", skip_alpha=0.1)  # fmt: skip
+GATED = Architecture(
+    Stem(8),
+    (Stage((Block("residual", 8), Block("residual", 8, gate="rnn"), Block("residual", 8, gate="rnn"))),),
+    Head(),
+    16,
+    5,
+    gate_sharing="shared",
+    skip_alpha=0.1,
+)
 
 
 class Job(nn.Module):
@@ -29,7 +37,8 @@ class Job(nn.Module):
 
 
 class World:
-    """Seconds pass only when a net runs or somebody sleeps. noise(now, random) -> factor >= 1 of a call's time."""
+    """Seconds pass only when a net runs or somebody sleeps. noise(now, random) -> factor >= 1 of a call's
+    time."""
 
     def __init__(self, noise=lambda now, draw: 1.0, share=1.0):
         self.now, self.cpu, self.slept, self.calls, self.noise, self.share = 100.0, 0.0, 0.0, [], noise, share
@@ -75,7 +84,9 @@ def meter_in(monkeypatch):
                 return out, None
 
         monkeypatch.setitem(RUNTIMES, "fake", Fake)
-        return Meter("cpu", "fake", clock=world.clock, cpu_clock=world.cpu_clock, sleep=world.sleep, **options)
+        return Meter(
+            "cpu", "fake", clock=world.clock, cpu_clock=world.cpu_clock, sleep=world.sleep, **options
+        )
 
     return make
 
@@ -100,7 +111,7 @@ def two_frequencies(now, draw):
 def timm(world, ms):
     """The plain protocol: 10 calls to warm up, then the mean of 40."""
     times = []
-    for i in range(50):
+    for _ in range(50):
         before = world.clock()
         world.run(ms)
         times.append((world.clock() - before) * 1e3)
@@ -156,7 +167,7 @@ def test_visits_are_interleaved_and_shuffled_alike_every_time(meter_in):
     for _ in range(2):
         world = World()
         meter_in(world).measure([Job(ms) for ms in NETS], (1, 3, 8, 8))
-        ms = [m for _, m, _ in world.calls if m != 0.2][2 * len(NETS):]
+        ms = [m for _, m, _ in world.calls if m != 0.2][2 * len(NETS) :]
         visits = ms[::5]  # one call unrecorded, four recorded
         assert all(ms[i : i + 5] == [v] * 5 for i, v in zip(range(0, len(ms), 5), visits, strict=True))
         rounds = [tuple(visits[i : i + 4]) for i in range(0, len(visits), 4)]
@@ -207,8 +218,18 @@ def test_real_nets_side_by_side(runtime):
     assert own.latency_ms < large.latency_ms and small.latency_ms * 2 < large.latency_ms
     for row in (small, large, own):
         assert 0 < row.low_ms < row.latency_ms < row.high_ms < 1000
-        assert (row.n, row.runtime, row.threads, row.batch, row.precision) == (16, runtime or "onnxruntime", 1, 1, "fp32")
-        assert row.keep_rate is None and row.stopped in ("4 rounds", "within 1 %") and row.machine.startswith("m")
+        assert (row.n, row.runtime, row.threads, row.batch, row.precision) == (
+            16,
+            runtime or "onnxruntime",
+            1,
+            1,
+            "fp32",
+        )
+        assert (
+            row.keep_rate is None
+            and row.stopped in ("4 rounds", "within 1 %")
+            and row.machine.startswith("m")
+        )
 
 
 def _biased(net, keep):
@@ -222,10 +243,19 @@ def _biased(net, keep):
 def test_a_gated_net_is_the_mean_over_images_with_its_keep_rate(runtime):
     from searchspace import build
 
-    deep = Architecture(Stem(32), (Stage((Block("residual", 32), *[Block("residual", 32, gate="rnn")] * 6)),), Head(), 16, 5,
-                        gate_sharing="shared", skip_alpha=0.1)  # fmt: skip
+    deep = Architecture(
+        Stem(32),
+        (Stage((Block("residual", 32), *[Block("residual", 32, gate="rnn")] * 6)),),
+        Head(),
+        16,
+        5,
+        gate_sharing="shared",
+        skip_alpha=0.1,
+    )
     with quick(runtime=runtime) as meter:
-        kept, skipped = meter.measure([_biased(build(deep), True), _biased(build(deep), False)], images=images(64, 20))
+        kept, skipped = meter.measure(
+            [_biased(build(deep), True), _biased(build(deep), False)], images=images(64, 20)
+        )
     assert (kept.keep_rate, skipped.keep_rate) == (1.0, 0.0)
     assert kept.n == skipped.n == 64 * 4
     assert skipped.latency_ms < 0.8 * kept.latency_ms
@@ -270,7 +300,11 @@ def test_a_batch_is_one_call():
 
 
 def test_what_is_not_there_is_said_at_once():
-    for device, runtime, said in (("cpu", "tensorflow", "onnxruntime"), ("tpu", None, "cpu, cuda"), ("cpu", "cuda_graph", "cuda_graph")):
+    for device, runtime, said in (
+        ("cpu", "tensorflow", "onnxruntime"),
+        ("tpu", None, "cpu, cuda"),
+        ("cpu", "cuda_graph", "cuda_graph"),
+    ):
         with pytest.raises(RuntimeUnavailable, match=said):
             Meter(device, runtime)
     with pytest.raises(ValueError, match="threads"):

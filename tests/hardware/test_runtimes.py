@@ -11,9 +11,18 @@ from hardware.runtimes import RUNTIMES, make_runtime
 from searchspace import build
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
 
-STATIC = Architecture(Stem(8), (Stage((Block("inverted", 8, hidden=16, stride=2), Block("residual", 8))),), Head(), 15, 5)
-GATED = Architecture(Stem(8), (Stage((Block("residual", 8), Block("residual", 8, gate="rnn"))),), Head(), 16, 5,
-                     gate_sharing="shared", skip_alpha=0.1)  # fmt: skip
+STATIC = Architecture(
+    Stem(8), (Stage((Block("inverted", 8, hidden=16, stride=2), Block("residual", 8))),), Head(), 15, 5
+)
+GATED = Architecture(
+    Stem(8),
+    (Stage((Block("residual", 8), Block("residual", 8, gate="rnn"))),),
+    Head(),
+    16,
+    5,
+    gate_sharing="shared",
+    skip_alpha=0.1,
+)
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ on the cpu")
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
@@ -29,9 +38,13 @@ def answer(runtime, x):
 
 @pytest.mark.parametrize(
     ("device", "name"),
-    [("cpu", "onnxruntime"), ("cpu", "eager"), pytest.param("cpu", "compiled", marks=compiler),
-     *(pytest.param("cuda", name, marks=gpu) for name in ("eager", "cuda_graph", "compiled"))],
-)  # fmt: skip
+    [
+        ("cpu", "onnxruntime"),
+        ("cpu", "eager"),
+        pytest.param("cpu", "compiled", marks=compiler),
+        *(pytest.param("cuda", name, marks=gpu) for name in ("eager", "cuda_graph", "compiled")),
+    ],
+)
 def test_logits_are_those_of_torch(device, name):
     net = build(STATIC).eval()
     strides = [p.stride() for p in net.parameters()]
@@ -42,7 +55,9 @@ def test_logits_are_those_of_torch(device, name):
     runtime.prepare(net, x.shape, 110.0, 50.0)
     logits, kept = answer(runtime, x)
     assert kept is None
-    assert np.abs(logits - expected).max() <= (1e-5 if device == "cpu" else 5e-3) * np.abs(expected).max()  # CUDA: TF32
+    assert (
+        np.abs(logits - expected).max() <= (1e-5 if device == "cpu" else 5e-3) * np.abs(expected).max()
+    )  # CUDA: TF32
     assert [p.stride() for p in net.parameters()] == strides and runtime.version()
     logits[:] = 0
     assert np.abs(answer(runtime, pixels(STATIC, 2) // 2)[0]).max() > 0  # another image, another answer
@@ -64,7 +79,9 @@ def test_gated_nets_skip(name):
 
 @compiler
 def test_compiled_refuses_gated_nets():
-    with pytest.raises(RuntimeUnavailable, match="cannot skip the blocks of a gated net: use runtime=onnxruntime or eager"):
+    with pytest.raises(
+        RuntimeUnavailable, match="cannot skip the blocks of a gated net: use runtime=onnxruntime or eager"
+    ):
         make_runtime("cpu", "compiled").prepare(build(GATED), (1, 3, 16, 16))
 
 

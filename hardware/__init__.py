@@ -1,0 +1,34 @@
+"""How fast a network runs, here: export, runtimes, the measuring protocol, the machine. Importing this
+package imports no torch.
+
+from hardware import Meter
+with Meter("cpu") as meter:                       # or Meter("cpu", runtime="eager", threads=2, batch=8)
+    rows = meter.measure([architecture, module], input_shape=(1, 3, 224, 224))
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hardware.export import ExportError as ExportError
+    from hardware.meter import Latency as Latency
+    from hardware.meter import MeasureError as MeasureError
+    from hardware.meter import Meter as Meter
+    from hardware.runtimes import RuntimeUnavailable as RuntimeUnavailable
+
+_WHERE = {
+    "ExportError": "export",
+    "Latency": "meter",
+    "MeasureError": "meter",
+    "Meter": "meter",
+    "RuntimeUnavailable": "runtimes",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'hardware' has no attribute {name!r}")
+    return getattr(import_module(f"hardware.{_WHERE[name]}"), name)

@@ -1,0 +1,242 @@
+"""The measuring protocol: a latency that carries its interval, of any nets, side by side.
+
+    with Meter("cpu") as meter:
+        rows = meter.measure([a, b], max_ms=50)       # -> .latency_ms .low_ms .high_ms .n .stopped .busy ...
+
+All nets and three fixed reference nets are visited in short rounds, in shuffled order: one call unrecorded,
+four recorded. At least 6 rounds lie spread over 2 seconds, for what disturbs (other processes, clocks) lasts
+longer than a burst of calls; the estimate is the minimum. One round holds the device's lock, collects no
+garbage and, with one thread, sits on one core. A session of 32 small nets repeated itself at tau 0.998 for 33
+ms a net this way, timm's 10 + 40 calls and mean at 0.970.
+
+A gated net's latency depends on the image: it is the mean over images of each image's minimum, with its own
+decisions. Expect 2-4 s a session plus 0.1-0.3 s a net for the export.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from hardware.export import Stats, is_gated, one_line
+from hardware.lock import exclusive
+from hardware.machine import fingerprint, fingerprint_id
+from hardware.quiet import quiet
+from hardware.references import SHAPE, references
+from hardware.rounds import CALLS, Candidate, Schedule
+from hardware.runtimes import Runtime, make_runtime
+from hardware.subject import Subject, pixels_for, subject_of
+
+BUSY_SLOW = 1.03  # references that slow against their own best
+BUSY_CPU = 1.05  # wall over CPU time of one thread: somebody else had the core
+MIN_IMAGES = 64
+
+# the references' best times of this process, by device, runtime, threads, name
+_BEST: dict[tuple[str, str, int, str], float] = {}
+
+
+class MeasureError(RuntimeError):
+    """Nets that cannot be measured. `bad`: position in the list -> why; the text, one line, names the
+    nets."""
+
+    def __init__(self, bad: dict[int, str]):
+        super().__init__("; ".join(bad.values()))
+        self.bad = bad
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One net's latency a call (of `batch` images), in milliseconds, with its 95 % interval.
+
+    n: recorded calls (on CUDA: blocks of about 5 ms); machine: hardware.machine.fingerprint_id; busy: the
+    references or the CPU clock say that the machine was disturbed; stopped: "within 1 %", "24 rounds" or
+    "max_ms"; keep_rate: share of gated blocks that ran, None for a static net; precision: fp32 (on CUDA with
+    torch's own default for TF32)."""
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    n: int
+    runtime: str
+    machine: str
+    busy: bool
+    stopped: str
+    keep_rate: float | None
+    threads: int
+    batch: int
+    precision: str = "fp32"
+
+
+class Meter:
+    """Measures on one device ("cpu", "cuda", "cuda:1") with one runtime (default: onnxruntime, on CUDA
+    cuda_graph).
+
+    rounds, max_rounds, spread_s: the protocol above; seed: of the order of visits and of the pixels of static
+    nets. clock, cpu_clock (seconds) and sleep can be replaced, for tests. Raises RuntimeUnavailable."""
+
+    def __init__(
+        self,
+        device: str = "cpu",
+        runtime: str | None = None,
+        threads: int = 1,
+        batch: int = 1,
+        *,
+        rounds: int = 6,
+        max_rounds: int = 24,
+        spread_s: float = 2.0,
+        seed: int = 0,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        sleep: Callable[[float], None] = time.sleep,
+    ):
+        for name, value in (("threads", threads), ("batch", batch), ("rounds", rounds)):
+            if value < 1:
+                raise ValueError(f"{name}: {value} is not at least 1")
+        self.device, self.threads, self.batch = device, threads, batch
+        chosen = make_runtime(device, runtime, threads)
+        self.runtime, self.on_cuda = chosen.name, chosen.on_cuda
+        self.schedule = Schedule(rounds, max(rounds, max_rounds), spread_s, seed, clock, cpu_clock, sleep)
+        self.machine = fingerprint()
+        self._references: dict[str, Runtime] = {}
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._references.clear()  # sessions and graphs, with their memory
+
+    def measure(
+        self,
+        nets: Sequence[Any],
+        input_shape: Sequence[int] | None = None,
+        max_ms: float | None = None,
+        images: Any = None,
+        mean: Stats = None,
+        std: Stats = None,
+    ) -> list[Latency]:
+        """Latencies in the order of `nets`: Architectures (built with random weights) or modules; a Network
+        knows its input, another module needs `input_shape` (1, C, H, W). `images`: (n >= 64, C, H, W) raw
+        pixels for gated nets, resized where a net wants another resolution. `max_ms`: budget for each net's
+        own calls, but never fewer than two (four an image). Raises MeasureError when a net cannot be measured
+        (none is then), ValueError for a senseless max_ms."""
+        if max_ms is not None and max_ms <= 0:
+            raise ValueError(f"max_ms: {max_ms} is not positive")
+        found: list[Candidate] = []
+        bad: dict[int, str] = {}
+        for i, net in enumerate(nets):
+            subject = None
+            try:
+                subject = subject_of(net, input_shape, self.batch)
+                found.append(self._candidate(subject, images, mean, std, max_ms))
+            except Exception as error:  # a foreign net may raise anything; it is named, with its reason
+                bad[i] = f"{subject.name if subject else f'net {i}'}: {one_line(error)}"
+        if bad:
+            raise MeasureError(bad)
+        if not found:
+            return []
+        beside = {
+            name: Candidate(made, [made.load(_pixels(SHAPE))])
+            for name, made in self._reference_runtimes().items()
+        }
+        with found[0].runtime.ready():
+            cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
+        busy = self._is_busy(beside, cpu_ratios)
+        return [self._latency(candidate, busy) for candidate in found]
+
+    def _candidate(
+        self, subject: Subject, images: Any, mean: Stats, std: Stats, max_ms: float | None
+    ) -> Candidate:
+        runtime = make_runtime(self.device, self.runtime, self.threads)
+        shape = subject.shape
+        gated = is_gated(subject.module)
+        if gated and (images is None or len(images) < max(MIN_IMAGES, self.batch)):
+            given = "none are given" if images is None else f"{len(images)} are given"
+            raise ValueError(
+                f"a gated net's latency depends on the image: give images=, at least {MIN_IMAGES}; {given}"
+            )
+        runtime.prepare(subject.module, shape, mean, std)
+        if gated:
+            pixels = pixels_for(images, shape)
+            inputs = [
+                runtime.load(pixels[i : i + self.batch])
+                for i in range(0, len(pixels) - self.batch + 1, self.batch)
+            ]
+        else:
+            inputs = [runtime.load(_pixels(shape, self.schedule.seed))]
+        kept = []
+        with runtime.ready():
+            for x in inputs:
+                logits, decisions = runtime.read(runtime.run(x))
+                if not np.isfinite(logits).all():
+                    raise ValueError("its logits are not finite (NaN or infinite weights?)")
+                kept.append(0.0 if decisions is None else float(decisions.mean()))
+            second_ms = runtime.timed_ms(
+                inputs[0], self.schedule.clock
+            )  # the first call of a session allocates
+        candidate = Candidate(runtime, inputs, keep_rate=float(np.mean(kept)) if gated else None)
+        if gated:
+            candidate.calls = 1  # the images are cycled; the rounds bring the calls an image
+        elif max_ms is not None:
+            candidate.calls = max(
+                1, min(CALLS, int(max_ms / self.schedule.rounds / max(second_ms, 1e-6)) - 1)
+            )
+        return candidate
+
+    def _reference_runtimes(self) -> dict[str, Runtime]:
+        if not self._references:
+            for name, net in references().items():
+                made = make_runtime(self.device, self.runtime, self.threads)
+                made.prepare(net, SHAPE)
+                self._references[name] = made
+        return self._references
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """One round: the device's lock, no garbage collection, one core."""
+        with exclusive(self._lock_name()), quiet(pin=self.threads == 1 and not self.on_cuda):
+            yield
+
+    def _is_busy(self, beside: dict[str, Candidate], cpu_ratios: list[float]) -> bool:
+        """Not even the best quarter of rounds brings the references back to their own best time of this
+        process (the estimate is a minimum: a few calm rounds are all it needs); or in the median round the
+        one thread did not have its core to itself."""
+        slow = []
+        for name, candidate in beside.items():
+            key = (self.device, self.runtime, self.threads, name)
+            _BEST[key] = min(_BEST.get(key, math.inf), *candidate.round_minima)
+            slow.append(float(np.quantile(candidate.round_minima, 0.25)) / _BEST[key])
+        alone = self.threads > 1 or self.on_cuda or float(np.median(cpu_ratios)) <= BUSY_CPU
+        return not alone or float(np.median(slow)) > BUSY_SLOW
+
+    def _latency(self, candidate: Candidate, busy: bool) -> Latency:
+        e = candidate.estimate()
+        return Latency(
+            latency_ms=e.ms,
+            low_ms=e.low_ms,
+            high_ms=e.high_ms,
+            n=e.n,
+            runtime=self.runtime,
+            machine=fingerprint_id(self.machine),
+            busy=busy,
+            stopped=candidate.stopped,
+            keep_rate=candidate.keep_rate,
+            threads=self.threads,
+            batch=self.batch,
+        )
+
+    def _lock_name(self) -> str:
+        if not self.on_cuda:
+            return "cpu"
+        # not the device's number, which means another card under another CUDA_VISIBLE_DEVICES
+        return f"cuda-{torch.cuda.get_device_properties(self.device).uuid}"
+
+
+def _pixels(shape: Sequence[int], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, tuple(shape), dtype=np.uint8)

@@ -1,0 +1,115 @@
+"""The rounds of the measuring protocol: who is visited when, and when a net has been measured enough.
+
+A round visits every net that is not settled yet and the references, in shuffled order. The first rounds lie
+spread over some seconds, because what disturbs a measurement (another process, a change of clocks) lasts
+longer than a burst of calls; the further ones, for nets whose interval is still wide, come four times as
+close.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+from hardware.estimate import Estimate, of_images, of_one_input
+from hardware.runtimes import Runtime
+
+CALLS = 4  # recorded a visit, after one that is not
+CALLS_AN_IMAGE = 4  # a gated net has at least so many of each image
+ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimate
+
+
+@dataclass
+class Candidate:
+    """A net in the rounds: its runtime, its inputs (several for a gated net) and what was recorded.
+
+    calls: recorded ones a visit and input; keep_rate: None for a static net; times: per input, in
+    milliseconds; spent_ms: all its calls in rounds, recorded or not."""
+
+    runtime: Runtime
+    inputs: list[Any]
+    calls: int = CALLS
+    keep_rate: float | None = None
+    times: list[list[float]] = field(default_factory=list)
+    round_minima: list[float] = field(default_factory=list)
+    spent_ms: float = 0.0
+    visit_ms: float = 0.0
+    stopped: str = ""
+
+    def visit(self, clock: Callable[[], float]) -> None:
+        """One call to bring code and weights back into the caches, then the recorded ones."""
+        start = clock()
+        self.runtime.run(self.inputs[0])
+        fresh = [[self.runtime.timed_ms(x, clock) for x in self.inputs] for _ in range(self.calls)]
+        self.visit_ms = (clock() - start) * 1e3
+        self.spent_ms += self.visit_ms
+        self.times = [
+            old + [row[i] for row in fresh] for i, old in enumerate(self.times or [[]] * len(self.inputs))
+        ]
+        self.round_minima.append(min(min(row) for row in fresh))
+
+    def estimate(self) -> Estimate:
+        return of_one_input(self.times[0]) if self.keep_rate is None else of_images(self.times)
+
+    def has_enough(self) -> bool:
+        """Whether there are calls enough for an interval: two, or four of each image."""
+        return min(len(t) for t in self.times) >= (2 if self.keep_rate is None else CALLS_AN_IMAGE)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """At least `rounds` rounds, spread over `spread_s` seconds, at most `max_rounds` (more only where a net
+    would have too few calls for an interval); `seed`: of the order of visits. clock, cpu_clock and sleep
+    count in seconds."""
+
+    rounds: int = 6
+    max_rounds: int = 24
+    spread_s: float = 2.0
+    seed: int = 0
+    clock: Callable[[], float] = time.perf_counter
+    cpu_clock: Callable[[], float] = time.thread_time
+    sleep: Callable[[float], None] = time.sleep
+
+    def run(
+        self,
+        found: list[Candidate],
+        references: list[Candidate],
+        max_ms: float | None,
+        undisturbed: Callable[[], AbstractContextManager[Any]],
+    ) -> list[float]:
+        """Rounds until each of `found` has stopped, every round inside `undisturbed()`. Returns wall over CPU
+        time a round."""
+        order = random.Random(self.seed)
+        gap_s = self.spread_s / max(1, self.rounds - 1)
+        due, ratios = self.clock(), []
+        for done in itertools.count(1):
+            if (early := due - self.clock()) > 0:
+                self.sleep(early)
+            visited = [c for c in found if not c.stopped] + references
+            order.shuffle(visited)
+            with undisturbed():
+                wall, cpu = self.clock(), self.cpu_clock()
+                for candidate in visited:
+                    candidate.visit(self.clock)
+                wall, cpu = self.clock() - wall, self.cpu_clock() - cpu
+            ratios.append(wall / cpu if cpu > 0 else 1.0)
+            for candidate in found:
+                candidate.stopped = candidate.stopped or self._reason_to_stop(candidate, done, max_ms)
+            if all(c.stopped for c in found):
+                break
+            due = max(due, self.clock() - gap_s) + (gap_s if done < self.rounds else gap_s / 4)
+        return ratios
+
+    def _reason_to_stop(self, candidate: Candidate, done: int, max_ms: float | None) -> str:
+        if not candidate.has_enough():
+            return ""
+        if max_ms is not None and candidate.spent_ms + candidate.visit_ms > max_ms:
+            return "max_ms"
+        if done >= self.rounds and candidate.estimate().slack <= ENOUGH:
+            return "within 1 %"
+        return f"{done} rounds" if done >= self.max_rounds else ""
