@@ -18,7 +18,7 @@ from conf.command import InputError, command, folder_name
 @command("report")
 def main(config: dict[str, Any], folder: Path) -> str | None:
     from analysis.records import StudyError, list_studies, read
-    from analysis.tables import FIGURES, TABLES, best_line
+    from analysis.printed import FIGURES, TABLES, best_line
 
     outputs = Path("outputs")
     budget = config["max_latency_ms"]

@@ -19,9 +19,30 @@ def main(config: dict[str, Any], folder: Path) -> str:
     from study.settings import Settings, SettingsError
 
     try:
-        return str(search(Settings.from_config(config), folder))
+        settings = Settings.from_config(config)
+        url = search(settings, folder)
     except SettingsError as error:
         raise InputError(str(error)) from error
+    return str(report(settings.name, url, folder, settings))
+
+
+def report(name: str, url: str, folder: Path, settings: Any) -> Path:
+    """Writes the report and, with logger=wandb, the study's own run."""
+    from analysis.front import front_csv
+    from analysis.printed import FIGURES, summary_table
+    from analysis.records import read
+    from analysis.report import write
+
+    record = read(url, name)
+    path = write(record, folder)
+    print(summary_table(record))
+    if settings.logger["name"] == "wandb":
+        from study.tracking import log_study
+
+        front = front_csv(record)
+        figures = {figure: draw(record) for figure, draw in FIGURES.items()}
+        log_study(settings, folder, front, figures, {"front_nets": len(front), "trials": len(record.trials)})
+    return path
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ def _run(config_name: str, job: Job) -> int:
     def app(cfg: Any) -> None:
         OmegaConf.resolve(cfg)
         folder = Path(HydraConfig.get().runtime.output_dir)
+        folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
         try:
             if not errors and (line := job(OmegaConf.to_container(cfg, throw_on_missing=True), folder)):  # type: ignore[arg-type]
                 lines.append(line)

@@ -68,7 +68,7 @@ class Trainer:
 @dataclass
 class Data:
     """A data set. `resolution`: of the anchors; `resolutions`: those the search may choose from; `crop`: pixels of its own size by which
-    the augmentation shifts; `flip`: whether it mirrors."""
+    the augmentation shifts; `flip`: whether it mirrors; `max_latency_ms`: what the key of that name is when it is not given."""
 
     name: str = MISSING
     path: Optional[str] = None
@@ -77,6 +77,7 @@ class Data:
     resolutions: list[int] = MISSING
     crop: int = 0
     flip: bool = False
+    max_latency_ms: Optional[float] = None
 
 
 @dataclass

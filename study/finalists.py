@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from analysis.pareto import front_mask
 from hardware.export import parity, to_onnx
 from hardware.machine import fingerprint
+from hardware.meter import Latency
 from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
@@ -126,7 +127,7 @@ def candidate_of(attrs: dict[str, Any]) -> Candidate:
     return Candidate(architecture, attrs.get("net", ""))
 
 
-def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path, found: dict[str, Any]) -> float:
+def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path, found: dict[str, Any], seed: int = 0) -> float:
     """Writes nets/<id>/ and returns the ONNX file's parity with torch: largest difference of logits over largest logit."""
     data, s = bench.data, bench.settings
     net = net.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
@@ -139,7 +140,7 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
             "id": candidate.id, "net": candidate.net,
             "data": {"name": data.name, "classes": list(data.classes), "mean": list(data.mean), "std": list(data.std),
                      "resolution": bench.resolution(candidate), "fraction": s.data["fraction"], "train_images": data.train_images},
-            "top1_val": found["top1_val"], "top1_test": found["top1_test"], "test_images": found["test_n"], "seed": 0,
+            "top1_val": found["top1_val"], "top1_test": found["top1_test"], "test_images": found["test_n"], "seed": seed,
             "macs_m": counted.macs / 1e6, "params_m": counted.params / 1e6,
             "recipe": {**s.trainer, "epochs": found["epochs"]}, "onnx_parity": difference, "latency": None, "machine": fingerprint(),
         }, onnx)  # fmt: skip
@@ -160,17 +161,23 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
     # modules that are no architecture all take images of the data's resolution
     shape = bench.input_shape(Candidate())
     rows = bench.meter.measure(nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std)
-    latency = {
-        net_id: {"latency_ms": r.latency_ms, "low_ms": r.low_ms, "high_ms": r.high_ms, "n": r.n, "runtime": r.runtime,
-                 "busy": r.busy, "keep_rate": r.keep_rate, "threads": r.threads, "batch": r.batch, "precision": r.precision}
-        for net_id, r in zip(done, rows, strict=True)
-    }  # fmt: skip
+    latency = {net_id: latency_row(r) for net_id, r in zip(done, rows, strict=True)}
     finals.set_user_attr("parity", {i: a["parity"] for i, a in done.items()})
     finals.set_user_attr("latency", latency)
     for net_id, measured in latency.items():
-        path = folder / "nets" / net_id / "card.json"
-        if path.exists():
-            text = json.dumps({**json.loads(path.read_text()), "latency": measured}, indent=1) + "\n"
-            part = path.with_name(f".card.{os.getpid()}")
-            part.write_text(text)
-            os.replace(part, path)
+        update_card(folder / "nets" / net_id, measured)
+
+
+def latency_row(r: Latency) -> dict[str, Any]:
+    """A latency as it stands in the storage and in cards."""
+    return {"latency_ms": r.latency_ms, "low_ms": r.low_ms, "high_ms": r.high_ms, "n": r.n, "runtime": r.runtime, "busy": r.busy,
+            "keep_rate": r.keep_rate, "threads": r.threads, "batch": r.batch, "precision": r.precision, "machine": r.machine}  # fmt: skip
+
+
+def update_card(folder: Path, latency: dict[str, Any]) -> None:
+    """Writes the latency into a saved net's card; nets that are no architecture have none."""
+    path = folder / "card.json"
+    if path.exists():
+        part = path.with_name(f".card.{os.getpid()}")
+        part.write_text(json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")
+        os.replace(part, path)

@@ -29,8 +29,8 @@ from study.workers import Workers
 POLL_S = 0.5
 
 
-def search(settings: Settings, folder: Path) -> Path:
-    """Runs or resumes the study of `folder` and returns the path of its report. SettingsError for what cannot be used."""
+def search(settings: Settings, folder: Path) -> str:
+    """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used."""
     space = _space_of_data(settings)
     url = url_of(settings, folder)
     _compare(settings, folder, url)
@@ -46,7 +46,7 @@ def search(settings: Settings, folder: Path) -> Path:
         if finished:
             show.note(f"Going on with {settings.name}: {finished} trials are there" + (f", {returned} given back" if returned else "") + ".")
         _work(settings, folder, storage, study, show)
-    return _report(settings, folder, url)
+    return url
 
 
 def _space_of_data(settings: Settings) -> SearchSpace:
@@ -157,12 +157,3 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
     show.note(f"Done in {clock(time.monotonic() - started)}.")
-
-
-def _report(settings: Settings, folder: Path, url: str) -> Path:
-    from analysis.records import read
-    from analysis.report import write
-
-    record = read(url, settings.name)
-    write(record, folder)
-    return folder / "report.html"

@@ -46,7 +46,7 @@ def measure_nets(nets: Any, resolution: int | None, max_ms: float | None, hardwa
     if not rows:
         raise SettingsError("nets: " + "; ".join(refused or ["none is given"]))
     table = pd.DataFrame(rows)
-    _show(table, hardware)
+    _show(table)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f".measure.{os.getpid()}"
     table.to_csv(part, index=False)
@@ -81,17 +81,18 @@ def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
     return (1, a.in_channels, a.resolution, a.resolution) if a else (1, 3, resolution, resolution)
 
 
-def _show(table: pd.DataFrame, hardware: dict[str, Any]) -> None:
+def _show(table: pd.DataFrame) -> None:
     first = table.iloc[0]
-    shown = Table(title=f"{first.runtime}, {first.threads} thread{'s' * (first.threads > 1)}, batch {first.batch}, {first.precision}", title_justify="left")
+    threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
+    shown = Table(title=f"{first.runtime}, {threads}, batch {first.batch}, {first.precision}", title_justify="left")
     for column in ("net", "ms", "95 % interval", "n", "M mult-adds", "GMAC/s", "keep rate", "as fast as"):
-        shown.add_column(column, justify="left" if column in ("net", "as fast as") else "right")
+        shown.add_column(column, justify="left" if column in ("net", "as fast as") else "right", overflow="fold")
     table = table.sort_values("latency_ms")
     for i, r in table.iterrows():
         alike = [o.net for j, o in table.iterrows() if j != i and o.low_ms <= r.high_ms and r.low_ms <= o.high_ms]
         keep = "" if r.keep_rate is None or np.isnan(r.keep_rate) else f"{r.keep_rate:.2f} on noise"
         shown.add_row(r.net, f"{r.latency_ms:.3f}", f"{r.low_ms:.3f}–{r.high_ms:.3f}", str(r.n), f"{r.macs_m:.2f}", f"{r.gmac_per_s:.2f}", keep, ", ".join(alike))
-    console = Console(soft_wrap=True)
-    console.print(shown)
+    console = Console()
+    console.print(shown) if console.is_terminal else Console(width=160).print(shown)
     if table.busy.any():
         console.print("The machine was busy meanwhile: the reference nets ran unsteadily. Measure again on a quiet machine.")

@@ -89,8 +89,6 @@ class Searcher:
         # two workers may have drawn the same net in the same moment: both wrote its id, the lower number keeps it
         if (seen := self._seen(candidate.id, trial.number)) is not None:
             return self._answer(trial, seen)
-        if origin == self.origin:
-            self.repeats = 0
         return self._measure(trial, candidate)
 
     def _candidate(self, trial: optuna.Trial, net: str) -> Candidate:
@@ -121,15 +119,18 @@ class Searcher:
 
     def _answer(self, trial: optuna.Trial, seen: FrozenTrial) -> tuple[float, float]:
         trial.set_user_attr("duplicate_of", seen.number)
-        self.repeats += 1
+        self._count_repeat("brought no new net")
         distinct = len({t.user_attrs.get("id") for t in self._trials() if t.user_attrs.get("id")})
-        if self.repeats >= REPEATS_BEFORE_END:
-            self.study.set_user_attr("ended", f"{REPEATS_BEFORE_END} proposals in a row brought no new net")
-        elif distinct >= self.bench.space.size() and self._all_known():
+        if distinct >= self.bench.space.size() and self._all_known():
             self.study.set_user_attr("ended", f"the space is used up: it holds {self.bench.space.size()} nets")
         if seen.state == TrialState.COMPLETE and seen.values:
             return seen.values[0], seen.values[1]
         raise optuna.TrialPruned
+
+    def _count_repeat(self, what: str) -> None:
+        self.repeats += 1
+        if self.repeats >= REPEATS_BEFORE_END:
+            self.study.set_user_attr("ended", f"{REPEATS_BEFORE_END} proposals in a row {what}")
 
     def _all_known(self) -> bool:
         """Whether every net of a (small) space has been tried; anchors outside of it do not count."""
@@ -164,17 +165,20 @@ class Searcher:
             trial.set_user_attr("reason", str(over))
             self._constrain(trial, trial.user_attrs["latency_ms"])
             run.end({"reason": str(over)})
+            self._count_repeat("brought no new net within the budget; a larger max_latency_ms may help")
             raise optuna.TrialPruned from None
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             trial.set_user_attr("reason", reason)
             traceback.print_exc()
             run.end({"reason": reason})
+            self._count_repeat("could not be trained; the last one: " + reason)
             raise
         for key, value in found.to_dict().items():
             trial.set_user_attr(key, value)
         self._constrain(trial, found.latency_ms)
         run.end(found.to_dict())
+        self.repeats = 0
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
 
     def _constrain(self, trial: optuna.Trial, latency_ms: float) -> None:
@@ -209,6 +213,7 @@ def main(folder: Path, index: int) -> None:
     with Meter(h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]) as meter:
         bench = Bench(settings, data, meter)
         if index == 0 and "estimate" not in study.user_attrs:
+            study.set_user_attr("val_n", data.val_images)
             study.set_user_attr("estimate", estimate(bench))
         while "estimate" not in study.user_attrs:
             time.sleep(WAIT_S)

@@ -52,6 +52,11 @@ def test_single_places():
     assert {f for f in who("optuna") if f.startswith("analysis/")} == {"analysis/records.py"}
 
 
+def test_study_knows_of_analysis_only_the_pareto_front():
+    for f in (ROOT / "study").rglob("*.py"):
+        assert {n for n in imports(f) if n.split(".")[0] == "analysis"} <= {"analysis.pareto"}, f
+
+
 def test_analysis_knows_only_the_values_of_searchspace():
     allowed = {f"searchspace.{m}" for m in ("architecture", "space", "edits", "anchors")}
     for f in (ROOT / "analysis").rglob("*.py"):

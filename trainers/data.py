@@ -56,6 +56,11 @@ class ImageData:
         """Number of images of an epoch."""
         return len(self.train[1])
 
+    @property
+    def val_images(self) -> int:
+        """Number of validation images."""
+        return len(self.val[1])
+
     def sample(self, n: int) -> np.ndarray:
         """(n, C, H, W) uint8: the first validation images of a fixed shuffle, for measuring and for parity. Sets with
         fewer images repeat them."""

@@ -87,6 +87,10 @@ class FolderData:
     def train_images(self) -> int:
         return len(self.train_files[1])
 
+    @property
+    def val_images(self) -> int:
+        return len(self.val_files[1])
+
     def module(self, resolution: int, recipe: Any) -> FolderModule:
         """The Lightning data module of one net."""
         return FolderModule(self, resolution, recipe)

@@ -3,6 +3,7 @@ simple law (wider is more accurate and slower) with seeded noise; nothing is tra
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Callable
@@ -22,9 +23,20 @@ SPACE = SearchSpace(classes=10, in_channels=1, resolutions=(28,), depths=(1, 2, 
 
 
 def settings(name: str, **changed) -> dict:
-    return {"name": name, "seed": 0, "n_trials": 24, "epochs": 3, "max_latency_ms": 1.5, "data": {"name": "fashion_mnist", "fraction": 0.1},
-            "hardware": {"name": "cpu", "runtime": "onnxruntime", "threads": 1, "batch": 1}, "finalists": {"epochs": 12, "seeds": 2},
-            "sampler": {"name": "tpe"}, "searchspace": {"name": "mobile"}, "anchors": list(ANCHORS), **changed}  # fmt: skip
+    return {
+        "name": name,
+        "seed": 0,
+        "n_trials": 24,
+        "epochs": 3,
+        "max_latency_ms": 1.5,
+        "data": {"name": "fashion_mnist", "fraction": 0.1},
+        "hardware": {"name": "cpu", "runtime": "onnxruntime", "threads": 1, "batch": 1},
+        "finalists": {"epochs": 12, "seeds": 2},
+        "sampler": {"name": "tpe"},
+        "searchspace": {"name": "mobile"},
+        "anchors": list(ANCHORS),
+        **changed,
+    }
 
 
 class Faker:
@@ -34,25 +46,53 @@ class Faker:
         folder.mkdir(parents=True, exist_ok=True)
         self.url, self.name, self.lift, self.rng = f"sqlite:///{folder}/study.db", name, lift, random.Random(7)
         self.study = optuna.create_study(study_name=name, storage=self.url, directions=["maximize", "minimize"])
-        for key, value in {"settings": settings(name, **changed), "machine": {"cpu": "AMD EPYC 7B13", "cores": 2, "torch": "2.15.0"},
-                           "estimate": {"seconds": 240}, "ended": "", "commit": "0123abc", "space_size": SPACE.size(), "val_n": 1200,
-                           "command": f"python search.py searchspace=mobile data=fashion_mnist name={name}"}.items():  # fmt: skip
+        for key, value in {
+            "settings": settings(name, **changed),
+            "machine": {"cpu": "AMD EPYC 7B13", "cores": 2, "torch": "2.15.0"},
+            "estimate": {"seconds": 240},
+            "ended": "",
+            "commit": "0123abc",
+            "space_size": SPACE.size(),
+            "val_n": 1200,
+            "command": f"python search.py searchspace=mobile data=fashion_mnist name={name}",
+        }.items():
             self.study.set_user_attr(key, value)
         self.nets: dict[str, tuple[Architecture, str, str]] = {}
 
     def law(self, net: Architecture, origin: str) -> tuple[float, float, float]:
         """(top1_val, latency_ms, macs_m) of a net."""
-        size = sum(b.out * w * (1 if b.family != "residual" else 9) * (1 + b.hidden / b.out) for b, w in zip(net.blocks, net.widths_in)) / 1e5
+        size = (
+            sum(
+                b.out * w * (1 if b.family != "residual" else 9) * (1 + b.hidden / b.out)
+                for b, w in zip(net.blocks, net.widths_in)
+            )
+            / 1e5
+        )
         latency = 0.08 + 0.02 * len(net.blocks) + 0.03 * size**0.7
         top1 = 72 + 7 * math.log10(1 + 8 * size) + self.rng.gauss(0, 0.8) + (self.lift if origin == "search" else 0)
         return min(top1, 96.0), latency, 3.0 * size
 
-    def trial(self, net: Architecture, origin: str, name: str = "", choices: dict | None = None, state=STATE.COMPLETE, **attrs) -> None:
+    def trial(
+        self, net: Architecture, origin: str, name: str = "", choices: dict | None = None, state=STATE.COMPLETE, **attrs
+    ) -> None:
         top1, latency, macs = self.law(net, origin)
         self.nets.setdefault(net.id, (net, origin, name))
-        about = {"id": net.id, "architecture": net.to_dict(), "origin": origin, "seed": 0, "choices": choices or {}, "host": "h", "pid": 1,
-                 "latency_ms": latency, "latency_low_ms": latency * 0.985, "latency_high_ms": latency * 1.03, "latency_n": 300,
-                 "macs_m": macs, "params_m": macs / 20, **({"net": name} if name else {})}  # fmt: skip
+        about = {
+            "id": net.id,
+            "architecture": net.to_dict(),
+            "origin": origin,
+            "seed": 0,
+            "choices": choices or {},
+            "host": "h",
+            "pid": 1,
+            "latency_ms": latency,
+            "latency_low_ms": latency * 0.985,
+            "latency_high_ms": latency * 1.03,
+            "latency_n": 300,
+            "macs_m": macs,
+            "params_m": macs / 20,
+            **({"net": name} if name else {}),
+        }
         if state == STATE.COMPLETE:
             about |= {"top1_val": top1, "epochs": 3, "seconds": 4.0 + macs, **({"keep_rate": 0.7} if net.gates else {})}
         values = [top1, latency] if state == STATE.COMPLETE else None
@@ -75,7 +115,9 @@ class Faker:
             self.trial(net, "search", choices=params)
             if i % 10 == 4:
                 wide = SPACE.decode({**params, "alpha": 1.0})
-                self.trial(wide, "search", choices=params, state=STATE.PRUNED, reason="3.9 ms is over max_latency_ms=1.5", latency_ms=3.9)
+                self.trial(
+                    wide, "search", choices=params, state=STATE.PRUNED, reason="3.9 ms is over max_latency_ms=1.5", latency_ms=3.9
+                )
         self.trial(net, "search", choices=params, state=STATE.FAIL, reason="loss is NaN at epoch 2", top1_val=None)
         self.trial(net, "search", choices=params, duplicate_of=1)
         self.trial(net, "search", choices=params, withdrawn=True)
@@ -90,12 +132,29 @@ class Faker:
             top1, latency, _ = self.law(net, origin)
             for seed in range(seeds):
                 val = top1 + 4 + self.rng.gauss(0, 0.2)
-                about = {"id": net_id, "net": name, "origin": origin, "seed": seed, "architecture": net.to_dict(), "top1_val": val,
-                         "top1_test": val - 0.4 + self.rng.gauss(0, 0.2), "test_n": 10000, "epochs": 12, "seconds": 40.0,
-                         **({"keep_rate": 0.6 + 0.1 * seed} if net.gates else {})}  # fmt: skip
+                about = {
+                    "id": net_id,
+                    "net": name,
+                    "origin": origin,
+                    "seed": seed,
+                    "architecture": net.to_dict(),
+                    "top1_val": val,
+                    "top1_test": val - 0.4 + self.rng.gauss(0, 0.2),
+                    "test_n": 10000,
+                    "epochs": 12,
+                    "seconds": 40.0,
+                    **({"keep_rate": 0.6 + 0.1 * seed} if net.gates else {}),
+                }
                 final.add_trial(optuna.trial.create_trial(value=val, user_attrs=about))
-            clock[net_id] = {"latency_ms": latency, "low_ms": latency * 0.99, "high_ms": latency * 1.02, "n": 500, "runtime": "onnxruntime",
-                             "busy": False, "keep_rate": 0.65 if net.gates else None}  # fmt: skip
+            clock[net_id] = {
+                "latency_ms": latency,
+                "low_ms": latency * 0.99,
+                "high_ms": latency * 1.02,
+                "n": 500,
+                "runtime": "onnxruntime",
+                "busy": False,
+                "keep_rate": 0.65 if net.gates else None,
+            }
         if measured:
             final.set_user_attr("latency", clock)
             final.set_user_attr("parity", dict.fromkeys(clock, 2e-6))
@@ -120,6 +179,12 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Faker]:
         return faker
 
     return build
+
+
+@pytest.fixture(scope="session")
+def at(make: Callable[..., Faker]) -> Callable[[str], Record]:
+    """at(stage) -> Record, made once a stage: for tests that only look."""
+    return functools.cache(lambda stage: make(stage).read())
 
 
 @pytest.fixture(scope="session")

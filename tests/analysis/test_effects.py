@@ -22,16 +22,24 @@ def planted(finished: Faker, n: int = 120) -> Record:
     """`width` moves accuracy by +-2 and latency by a factor of 2 each way; `noise` does nothing; `once` has a level a net."""
     rng = np.random.default_rng(5)
     width, nothing = rng.choice([1, 2], n), rng.choice(["a", "b", "c", "d"], n)
-    trials = pd.DataFrame({"state": "COMPLETE", "origin": "search", "top1_val": 80 + 4.0 * (width == 2) + rng.normal(0, 1, n),
-                           "latency_ms": np.exp(math.log(4) * (width == 2) + rng.normal(0, 0.1, n)), "noise": nothing, "width": width,
-                           "once": range(n)})  # fmt: skip
+    trials = pd.DataFrame(
+        {
+            "state": "COMPLETE",
+            "origin": "search",
+            "top1_val": 80 + 4.0 * (width == 2) + rng.normal(0, 1, n),
+            "latency_ms": np.exp(math.log(4) * (width == 2) + rng.normal(0, 0.1, n)),
+            "noise": nothing,
+            "width": width,
+            "once": range(n),
+        }
+    )
     return dataclasses.replace(finished.read(), trials=trials, choices=("once", "noise", "width"))
 
 
 def test_planted_effects_are_found_and_nothing_is_not(finished: Faker) -> None:
     record = planted(finished)
     table = main_effects(record)
-    assert list(dict.fromkeys(table["choice"]))[0] == "width"  # neither four levels nor 120 win by chance
+    assert table["choice"].iloc[0] == "width"  # neither four levels nor 120 win by chance
     wide = table[(table["choice"] == "width") & (table["level"] == 2)].iloc[0]
     share = 1 - wide["n"] / 120
     assert wide["top1"] == pytest.approx(4.0 * share, abs=3 * wide["top1_half"]) and abs(wide["top1"]) > wide["top1_half"]
@@ -87,8 +95,10 @@ def test_accuracy_verdicts(difference: float, verdict: str) -> None:
     assert judge_accuracy(difference, 1.0) == verdict
 
 
-@pytest.mark.parametrize(("low", "high", "verdict"), [(0.7, 0.9, "faster"), (0.8, 1.0, SAME), (0.9, 1.5, SAME), (1.2, 1.3, "slower"),
-                                                      (math.nan, 1.0, "not judged")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.7, 0.9, "faster"), (0.8, 1.0, SAME), (0.9, 1.5, SAME), (1.2, 1.3, "slower"), (math.nan, 1.0, "not judged")],
+)
 def test_latency_verdicts(low: float, high: float, verdict: str) -> None:
     anchor = pd.Series({"latency_low_ms": 1.0, "latency_high_ms": 1.1})
     assert judge_latency(pd.Series({"latency_low_ms": low, "latency_high_ms": high}), anchor) == verdict
@@ -96,7 +106,9 @@ def test_latency_verdicts(low: float, high: float, verdict: str) -> None:
 
 def test_bought_names_the_nearest_anchor_and_its_edits(make) -> None:
     faker = make("anchors", n_trials=1)
-    net = Architecture.from_dict(faker.read().architectures[next(i for i, (_, _, n) in faker.nets.items() if n == "mobilenet_v1-0.25")])
+    net = Architecture.from_dict(
+        faker.read().architectures[next(i for i, (_, _, n) in faker.nets.items() if n == "mobilenet_v1-0.25")]
+    )
     kin = dataclasses.replace(net, stem=dataclasses.replace(net.stem, out=16))
     faker.trial(kin, "search", top1_val=50.0, latency_ms=0.9, latency_low_ms=0.89, latency_high_ms=0.91)
     faker.finalists(n=1)

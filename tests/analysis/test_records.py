@@ -50,8 +50,17 @@ def test_finalists_are_means_over_seeds_with_the_latency_of_the_session(finished
     assert (net["latency_ms"], net["latency_low_ms"], net["latency_n"]) == (clock["latency_ms"], clock["low_ms"], 500)
 
 
-@pytest.mark.parametrize(("stage", "phase"), [("empty", "empty"), ("anchors", "searching"), ("searching", "searching"),
-                                               ("searched", "finalists"), ("finalists", "finalists"), ("finished", "finished")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("stage", "phase"),
+    [
+        ("empty", "empty"),
+        ("anchors", "searching"),
+        ("searching", "searching"),
+        ("searched", "finalists"),
+        ("finalists", "finalists"),
+        ("finished", "finished"),
+    ],
+)
 def test_phases(make, stage: str, phase: str) -> None:
     record = make(stage).read()
     assert record.phase == phase and record.finished is (phase == "finished")
@@ -68,7 +77,9 @@ def test_a_running_trial_is_a_row_and_a_waiting_one_is_not(make) -> None:
 
 def test_a_study_where_all_failed_is_finished_once_it_ended(make) -> None:
     faker = make("empty")
-    faker.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs={"origin": "search", "reason": "x"}))
+    faker.study.add_trial(
+        optuna.trial.create_trial(state=optuna.trial.TrialState.FAIL, user_attrs={"origin": "search", "reason": "x"})
+    )
     assert faker.read().phase == "searching"
     faker.study.set_user_attr("ended", "200 proposals in a row brought nothing new")
     assert faker.read().finished and front(faker.read()).empty
@@ -93,15 +104,20 @@ def test_what_cannot_be_read_is_one_line_and_stays_as_it_is(tmp_path: Path, fini
         connection.execute("create table mine (x int)")
     connection.close()
     before = digest(text), digest(other)
-    cases = {f"sqlite:///{text}": "not a readable database", f"sqlite:///{other}": "holds no Optuna study",
-             f"sqlite:///{tmp_path}/none.db": "there is no file", "outputs/demo": "no database URL", "sqlite://": "names no file"}  # fmt: skip
+    cases = {
+        f"sqlite:///{text}": "not a readable database",
+        f"sqlite:///{other}": "holds no Optuna study",
+        f"sqlite:///{tmp_path}/none.db": "there is no file",
+        "outputs/demo": "no database URL",
+        "sqlite://": "names no file",
+    }
     for url, words in cases.items():
         with pytest.raises(StudyError, match=words) as error:
             read(url, "demo")
         assert "\n" not in str(error.value)
     assert (digest(text), digest(other)) == before
     assert sorted(os.listdir(tmp_path)) == ["notes.db", "other.db"]
-    with pytest.raises(StudyError, match="there is no study 'nope'.*there is demo"):
+    with pytest.raises(StudyError, match=r"there is no study 'nope'.*there is demo"):
         read(finished.url, "nope")
 
 

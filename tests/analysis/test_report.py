@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Faker
+from conftest import STATE, Faker
 from matplotlib.text import Annotation
 
 from analysis import report
-from analysis.content import redact
 from analysis.document import Table, escaped, plain, table_markdown
 from analysis.findings import rivals, sentences
 from analysis.front import front, nets
+from analysis.method import redact
 from analysis.palette import LIGHT, STAND_IN, svg
 from analysis.plots import effects_figure, front_figure, hypervolume_figure
 
@@ -34,8 +34,8 @@ def written(finished: Faker, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_every_stage_has_a_report(make, tmp_path: Path, stage: str) -> None:
-    page = report.write(make(stage).read(), tmp_path).read_text()
+def test_every_stage_has_a_report(at, tmp_path: Path, stage: str) -> None:
+    page = report.write(at(stage), tmp_path).read_text()
     assert ("still running" in page) == (stage in ("empty", "anchors", "searching"))
     assert ("still being trained" in page) == (stage in ("searched", "finalists"))
     assert ("test top-1, %" in page) == (stage == "finished")
@@ -96,15 +96,19 @@ def test_noise_is_called_noise(make) -> None:
 
 def test_without_anchors_and_without_nets(make) -> None:
     faker = make("empty", anchors=[])
-    assert sentences(faker.read()) == ["No net has been trained and measured yet, so there is nothing to report but how it is being done."]
+    assert sentences(faker.read()) == [
+        "No net has been trained and measured yet, so there is nothing to report but how it is being done."
+    ]
     faker.search(24)
     assert "no anchors" in sentences(faker.read())[1]
 
 
 def test_outside_text_cannot_become_markup(make, tmp_path: Path) -> None:
     faker = make("searching")
-    faker.study.set_user_attr("command", "python search.py name='<script>alert(1)</script>' storage=postgresql://me:secret@host/db")
-    faker.trial(next(iter(faker.nets.values()))[0], "search", state=__import__("conftest").STATE.FAIL, reason="bad <b>`x`</b> | **y**", top1_val=None)
+    faker.study.set_user_attr(
+        "command", "python search.py name='<script>alert(1)</script>' storage=postgresql://me:secret@host/db"
+    )
+    faker.trial(next(iter(faker.nets.values()))[0], "search", state=STATE.FAIL, reason="bad <b>`x`</b> | **y**", top1_val=None)
     page = report.write(faker.read(), tmp_path).read_text()
     assert "<script>alert" not in page and "&lt;script&gt;" in page and "<b>" not in page
     assert "secret" not in page and "secret" not in (tmp_path / "report.md").read_text()
@@ -132,8 +136,8 @@ def test_names_of_anchors_neither_collide_nor_leave_the_picture(finished: Faker,
 
 @pytest.mark.parametrize("draw", [front_figure, hypervolume_figure, effects_figure])
 @pytest.mark.parametrize("stage", STAGES)
-def test_figures_are_drawn_at_every_stage_and_twice_alike(make, draw, stage: str) -> None:
-    record = make(stage).read()
+def test_figures_are_drawn_at_every_stage_and_twice_alike(at, draw, stage: str) -> None:
+    record = at(stage)
     first, second = (svg(draw(record, STAND_IN), "p") for _ in range(2))
     assert first == second
     ElementTree.fromstring(first)
@@ -158,6 +162,7 @@ def test_wandb_report_is_built_without_a_server(finished: Faker, monkeypatch: py
 
 
 def test_the_room_knows_no_torch_and_wandb_only_when_asked() -> None:
-    code = "import sys, analysis.report; print(sorted({'torch', 'wandb', 'wandb_workspaces', 'lightning', 'hydra', 'matplotlib.pyplot'} & set(sys.modules)))"
+    foreign = {"torch", "wandb", "wandb_workspaces", "lightning", "hydra", "matplotlib.pyplot"}
+    code = f"import sys, analysis.report; print(sorted({foreign!r} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert out.stdout.strip() == "[]"

@@ -1,0 +1,1 @@
+"""What it means: numbers in, words and figures out. Knows no torch and no training; storage is read in records.py only."""

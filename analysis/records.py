@@ -1,0 +1,222 @@
+"""Study -> one tidy record: tables with the units in the column names. The only reader of storage in this room.
+
+    record = read("sqlite:///outputs/demo/study.db", "demo")
+    record.trials        # one row a trial, the columns of trials.csv
+    record.finalists     # one row a net, means over seeds, latencies measured side by side
+
+It only reads: SQLite files are opened read-only, no table is ever made, and a running, empty or failed study is a record too.
+Top-1 is in percent, latency in milliseconds, mult-adds and parameters in millions.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from sqlalchemy import create_engine, inspect
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from analysis import tables
+from analysis.front import write_csv as write_csv
+from analysis.tables import COLUMNS as COLUMNS
+from analysis.tables import FINALISTS as FINALISTS
+
+STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING")  # a WAITING trial is a plan, no row
+
+
+class StudyError(ValueError):
+    """A storage or study that cannot be read; one line that says which and why."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything a report needs of one study. `phase`: empty, searching, finalists or finished (a study that was
+    interrupted looks like one that runs). `choices`: the columns of `trials` after the fixed ones."""
+
+    name: str
+    settings: dict[str, Any]
+    machine: dict[str, Any]
+    trials: pd.DataFrame
+    runs: pd.DataFrame  # one row a (finalist, seed)
+    finalists: pd.DataFrame  # one row a finalist
+    architectures: dict[str, dict[str, Any]]  # id -> Architecture.to_dict()
+    anchors: dict[str, str]  # id -> the anchor's name
+    choices: tuple[str, ...] = ()
+    phase: str = "empty"
+    ended: str = ""
+    estimate: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    commit: str = ""
+    space_size: int | None = None
+    val_n: int | None = None  # validation images, where the study says so
+    latency_session: dict[str, Any] = field(default_factory=dict)  # runtime, busy: of the side-by-side measurement
+    parity: dict[str, float] = field(default_factory=dict)  # id -> |ONNX - torch| of the logits, relative
+
+    @property
+    def finished(self) -> bool:
+        """Whether search and finalists are through."""
+        return self.phase == "finished"
+
+    @property
+    def by_finalists(self) -> bool:
+        """Whether conclusions rest on the finalists (else on the search's own trials)."""
+        return self.finished and len(self.finalists) > 0
+
+
+@dataclass(frozen=True)
+class StudyName:
+    """A study that is there."""
+
+    name: str
+    phase: str
+    storage_url: str
+
+
+def read(storage_url: str, name: str) -> Record:
+    """The study `name` (and `name.finalists`, where it exists). Raises StudyError; never creates or alters anything."""
+    storage = _open(storage_url)
+    try:
+        return _read(storage, storage_url, name)
+    except SQLAlchemyError as error:
+        raise StudyError(f"storage: {_shown(storage_url)} cannot be read ({_line(error)})") from None
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def list_studies(folder_or_url: str | Path) -> list[StudyName]:
+    """The studies of a storage URL, or of all `*/study.db` below a folder (such as `outputs`), with their phase."""
+    if "://" in str(folder_or_url):
+        urls = [str(folder_or_url)]
+    else:
+        urls = [f"sqlite:///{path}" for path in sorted(Path(folder_or_url).glob("*/study.db"))]
+    found = []
+    for url in urls:
+        storage = _open(url)
+        try:
+            names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith(".finalists")]
+            found += [StudyName(name, _read(storage, url, name).phase, url) for name in sorted(names)]
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+    return found
+
+
+def _open(url: str) -> optuna.storages.RDBStorage:
+    """An RDBStorage that was an Optuna database before we came; SQLite read-only."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        raise StudyError(f"storage: {url!r} is no database URL; try sqlite:///outputs/NAME/study.db") from None
+    if parsed.get_backend_name() == "sqlite":
+        parsed = _read_only(parsed, url)
+    text = parsed.render_as_string(hide_password=False)
+    try:
+        engine = create_engine(text)
+        try:
+            missing = {"studies", "trials", "version_info", "alembic_version"} - set(inspect(engine).get_table_names())
+        finally:
+            engine.dispose()
+        if missing:
+            raise StudyError(f"storage: {_shown(url)} holds no Optuna study")
+        return optuna.storages.RDBStorage(text, skip_table_creation=True)
+    except (SQLAlchemyError, sqlite3.Error) as error:
+        raise StudyError(f"storage: {_shown(url)} is not a readable database ({_line(error)})") from None
+    except (ImportError, RuntimeError) as error:  # no driver for this URL; tables of another Optuna
+        raise StudyError(f"storage: {_shown(url)}: {_line(error)}") from None
+
+
+def _read_only(parsed: URL, url: str) -> URL:
+    if not parsed.database or parsed.database == ":memory:":
+        raise StudyError(f"storage: {url!r} names no file; try sqlite:///outputs/NAME/study.db")
+    path = parsed.database.removeprefix("file:")
+    if not Path(path).is_file():
+        raise StudyError(f"storage: there is no file {path}")
+    quoted = Path(path).absolute().as_uri().removeprefix("file://")  # %-quotes what a URI cannot hold
+    return parsed.set(database=f"file:{quoted}", query={"mode": "ro", "uri": "true"})
+
+
+def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
+    studies = {s.study_name: s for s in storage.get_all_studies()}
+    if name not in studies:
+        there = ", ".join(sorted(n for n in studies if not n.endswith(".finalists"))) or "none"
+        raise StudyError(f"name: there is no study {name!r} in {_shown(url)}; there is {there}")
+    about = studies[name].user_attrs
+    rows = [_row(t) for t in storage.get_all_trials(studies[name]._study_id, deepcopy=False) if _visible(t)]
+    choices = tuple(sorted(dict.fromkeys(key for _, picked in rows for key in picked), key=_stage))
+    trials = tables.table([{**row, **picked} for row, picked in rows], (*COLUMNS, *choices))
+    architectures, anchors = _known(storage, studies[name]._study_id)
+    settings = dict(about.get("settings") or {})
+
+    final = studies.get(f"{name}.finalists")
+    late = final.user_attrs if final else {}
+    latency: dict[str, dict[str, Any]] = late.get("latency") or {}
+    runs = tables.table([], tables.RUNS)
+    if final:
+        tried = [t for t in storage.get_all_trials(final._study_id, deepcopy=False) if _visible(t)]
+        runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried], tables.RUNS)
+        more, more_anchors = _known(storage, final._study_id)
+        architectures, anchors = {**more, **architectures}, {**more_anchors, **anchors}
+    return Record(
+        name=name,
+        settings=settings,
+        machine=dict(about.get("machine") or {}),
+        trials=trials,
+        runs=runs,
+        finalists=tables.finalists(runs, latency, trials),
+        architectures=architectures,
+        anchors=anchors,
+        choices=choices,
+        phase=tables.phase(trials, runs, latency, settings, str(about.get("ended") or "")),
+        ended=str(about.get("ended") or ""),
+        estimate=dict(about.get("estimate") or {}),
+        command=str(about.get("command") or ""),
+        commit=str(about.get("commit") or ""),
+        space_size=about.get("space_size"),
+        val_n=about.get("val_n"),
+        latency_session={key: next((v[key] for v in latency.values() if key in v), None) for key in ("runtime", "busy")},
+        parity=dict(late.get("parity") or {}),
+    )
+
+
+def _visible(trial: optuna.trial.FrozenTrial) -> bool:
+    attrs = trial.user_attrs
+    return trial.state.name in STATES and "duplicate_of" not in attrs and "withdrawn" not in attrs
+
+
+def _row(trial: optuna.trial.FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:
+    attrs = trial.user_attrs
+    row = {column: attrs.get(column) for column in COLUMNS}
+    row["number"], row["state"] = trial.number, trial.state.name
+    return row, dict(attrs.get("choices", trial.params))
+
+
+def _stage(choice: str) -> int:
+    """Sorts choices: those of the whole net before those of stage 0 (`s0.kernel`), these before stage 1."""
+    number = choice.split(".")[0].removeprefix("s")
+    return int(number) if "." in choice and number.isdigit() else -1
+
+
+def _known(storage: optuna.storages.RDBStorage, study_id: int) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    architectures, anchors = {}, {}
+    for trial in storage.get_all_trials(study_id, deepcopy=False):
+        attrs = trial.user_attrs
+        if _visible(trial) and attrs.get("id"):
+            if attrs.get("architecture"):
+                architectures[attrs["id"]] = dict(attrs["architecture"])
+            if attrs.get("origin") == "anchor":
+                anchors[attrs["id"]] = str(attrs.get("net") or attrs["id"])
+    return architectures, anchors
+
+
+def _line(error: BaseException) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+
+
+def _shown(url: str) -> str:
+    return make_url(url).render_as_string(hide_password=True)
