@@ -109,4 +109,4 @@ def load(name: str, path: str | None = None, fraction: float = 1.0, crop: int = 
 
 
 def _tensors(x: np.ndarray, y: np.ndarray) -> Pair:
-    return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(np.ascontiguousarray(y)).long()
+    return torch.from_numpy(np.array(x)), torch.from_numpy(np.array(y)).long()  # copies: a file's buffer is not ours to write

@@ -66,8 +66,12 @@ class DataModule(LightningDataModule):
     def __init__(self, data: ImageData, resolution: int, batch_size: int, seed: int, device: str = "cpu"):
         super().__init__()
         self.data, self.resolution, self.batch_size, self.device = data, resolution, batch_size, device
-        # one generator for order and augmentation, on the CPU: the same on every device, and saved by a checkpoint
-        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.generator = torch.Generator()  # of order and augmentation, on the CPU: the same on every device
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Order and augmentation follow from seed and epoch alone, so that a resumed training needs no other state."""
+        self.generator.manual_seed(self.seed * 1_000_003 + epoch)
 
     def _on_device(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return resized(pair[0], self.resolution).to(self.device), pair[1].to(self.device)
@@ -79,9 +83,3 @@ class DataModule(LightningDataModule):
 
     def val_dataloader(self) -> InMemory:
         return InMemory(*self._on_device(self.data.val), 512)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {"generator": self.generator.get_state()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.generator.set_state(state["generator"])

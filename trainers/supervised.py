@@ -85,6 +85,10 @@ class Supervised(L.LightningModule):
         x = (x.float() - self.mean) / self.std
         return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else x
 
+    def on_train_epoch_start(self) -> None:
+        if isinstance(batches := self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
+            batches.begin_epoch(self.current_epoch)
+
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
         loss = F.cross_entropy(self.net(self.prepared(x)), y, label_smoothing=self.recipe.label_smoothing)
@@ -93,12 +97,10 @@ class Supervised(L.LightningModule):
         self.losses = loss.detach() if self.losses is None else self.losses + loss.detach()
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        losses, self.losses = self.losses, None
+    def on_validation_epoch_start(self) -> None:
+        losses, self.losses = self.losses, None  # of the epoch that validation closes; before any checkpoint is written
         if losses is not None and not torch.isfinite(losses):
             raise FloatingPointError(f"the loss is not finite in epoch {self.current_epoch + 1}; a smaller trainer.lr may help")
-
-    def on_validation_epoch_start(self) -> None:
         self.tally = torch.zeros(4, device=self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
@@ -167,15 +169,9 @@ class _EachEpoch(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, Supervised)
+        self.save(trainer)
         if self.on_epoch:
             self.on_epoch(trainer.current_epoch + 1, module.top1_val)
-
-    def on_train_epoch_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        if trainer.current_epoch:
-            self.save(trainer)  # here the epoch before is whole, its counters included
-
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.save(trainer)
 
     def save(self, trainer: L.Trainer) -> None:
         """Whole or not at all: a full disk or a kill leaves the one before."""
