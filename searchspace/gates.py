@@ -40,6 +40,12 @@ class FeedForwardGate(nn.Module):
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
         return ()
 
+    def close(self) -> None:
+        """Never executes its block again, whatever it sees."""
+        nn.init.zeros_(self.decision.weight)
+        with torch.no_grad():
+            self.decision.bias.copy_(torch.tensor([20.0, -20.0]))
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         logits = self.decision(self.features(x).mean((2, 3)))
         return (torch.softmax(logits, 1)[:, 1],)
@@ -75,6 +81,11 @@ class RecurrentGate(nn.Module):
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
         zeros = x.new_zeros(x.shape[0], STATE)
         return zeros, zeros.clone()
+
+    def close(self) -> None:
+        """Never executes its block again, whatever it sees (with it all gates that share its core)."""
+        nn.init.zeros_(self.core.decision.weight)
+        nn.init.constant_(self.core.decision.bias, -20.0)
 
     def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         p, h, c = self.core(self.embed(x.mean((2, 3))), h, c)

@@ -167,6 +167,14 @@ def _skip(block: ConvBlock, x: Tensor, kept: Tensor) -> Tensor:
     return (s.clone() if s is x else s).index_copy_(0, rows, y)  # an identity shortcut hands back its input: not ours to write
 
 
+def closed(architecture: Architecture) -> Network:
+    """The net with every gate closed for good: the least that any decisions can cost."""
+    net = build(architecture)
+    for gate in net.gates.values():
+        gate.close()  # type: ignore[operator]
+    return net.eval()
+
+
 def build(architecture: Architecture, execution: str = "gather") -> Network:
     """The net with fresh weights from torch's current seed. x: (N, in_channels, H, W) -> (N, classes)."""
     return Network(architecture, execution)

@@ -10,6 +10,7 @@ from searchspace.activations import ACTIVATION_MODULES
 from searchspace.architecture import ACTIVATIONS, FAMILIES, GATES, Architecture, Block, Head, Stage, Stem
 from searchspace.blocks import BLOCKS
 from searchspace.gates import HighwayTransform, decide
+from searchspace.network import closed
 
 
 def nets():
@@ -100,6 +101,13 @@ def test_a_skipped_block_is_not_run():
     _, kept = net.run(torch.randn(3, 3, 32, 32), force)
     assert torch.equal(kept, force)
     assert ran == [(0, 3), (1, 1), (4, 3)]
+
+
+@pytest.mark.parametrize("name", ["skipnet_20-ff1", "skipnet_20-ff2", "skipnet_20-rnn", "mobilenet_v2-0.5-32-rnn"])
+def test_closed_gates_stay_closed(name):
+    net = closed(ss.anchor(name, classes=10))
+    _, kept = net.run(10 * torch.randn(5, 3, 32, 32))
+    assert not kept.any() and kept.shape[1] > 0
 
 
 def test_an_image_alone_is_decided_as_in_a_batch():
