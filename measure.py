@@ -1,6 +1,6 @@
 """The latency of any networks, here, side by side, in one interleaved session.
 
-    python measure.py 'nets=[mobilenet_v1-0.25, timm:mobilenetv2_100, outputs/demo/nets/a3f2]' hardware=cpu
+python measure.py 'nets=[mobilenet_v1-0.25, timm:mobilenetv2_100, outputs/demo/nets/a3f2]' hardware=cpu
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Read a finished or running study, write its report again, publish it to W&B. It only reads.
 
-    python report.py                                  # the studies there are
-    python report.py name=NAME                        # report.html, report.md, trials.csv, front.csv
-    python report.py name=NAME max_latency_ms=2       # the best net under that budget, and its path
-    python report.py name=NAME table=front            # front | trials | anchors
-    python report.py name=NAME figure=front           # front | hypervolume | effects, as PNG beside the report
+python report.py                                  # the studies there are
+python report.py name=NAME                        # report.html, report.md, trials.csv, front.csv
+python report.py name=NAME max_latency_ms=2       # the best net under that budget, and its path
+python report.py name=NAME table=front            # front | trials | anchors
+python report.py name=NAME figure=front           # front | hypervolume | effects, as PNG beside the report
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from conf.command import InputError, command, folder_name
 
 @command("report")
 def main(config: dict[str, Any], folder: Path) -> str | None:
-    from analysis.records import StudyError, list_studies, read
     from analysis.printed import FIGURES, TABLES, best_line
+    from analysis.records import StudyError, list_studies, read
 
     outputs = Path("outputs")
     budget = config["max_latency_ms"]

@@ -1,6 +1,6 @@
 """Fully train one network: an anchor, a found one, or any timm or torchvision name. The same command goes on where it stopped.
 
-    python train.py net=mobilenet_v1-0.5 data=cifar10
+python train.py net=mobilenet_v1-0.5 data=cifar10
 """
 
 from __future__ import annotations

@@ -42,9 +42,13 @@ def summary_table(record: Record) -> str:
     for _, net in shown.iterrows():
         test = "" if pd.isna(net["top1_test"]) else f"{net['top1_test']:.2f}"
         mark = "front" if net["id"] in chosen else ""
-        rows.append((mark, net["net"] or net["id"], f"{net['top1_val']:.2f}", test, f"{net['latency_ms']:.3g}", f"{net['macs_m']:.2f}"))
+        rows.append(
+            (mark, net["net"] or net["id"], f"{net['top1_val']:.2f}", test, f"{net['latency_ms']:.3g}", f"{net['macs_m']:.2f}")
+        )
     widths = [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))).rstrip() for r in rows)
+    return "\n".join(
+        "  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths))).rstrip() for r in rows
+    )
 
 
 def best_line(record: Record, max_latency_ms: float, folder: Path) -> str:

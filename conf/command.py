@@ -59,7 +59,9 @@ def _run(config_name: str, job: Job) -> int:
 
     register()
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-    OmegaConf.register_new_resolver("options", lambda: "\n".join(f"  {g}={'|'.join(_options(g))}" for g in _groups(config_name)), replace=True)
+    OmegaConf.register_new_resolver(
+        "options", lambda: "\n".join(f"  {g}={'|'.join(_options(g))}" for g in _groups(config_name)), replace=True
+    )
     lines: list[str] = []
     errors: list[Exception] = []
     multirun = any(a in _MULTIRUN for a in sys.argv[1:])
@@ -135,7 +137,7 @@ def _check_sweep(config_name: str, arguments: list[str]) -> None:
             cfg = compose(config_name, overrides=[o for o in job if not o.startswith("hydra")])
             names.append(str(cfg.name))
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
-    (name, times), = Counter(names).most_common(1) or [("", 0)]
+    ((name, times),) = Counter(names).most_common(1) or [("", 0)]
     if times > 1 and swept != ["worker"]:
         varied = [k for k in swept if k not in ("name", "worker")]
         cure = f"name={config_name}-" + "-".join(f"${{{k}.name}}" if k in GROUPS else f"${{{k}}}" for k in varied)
@@ -148,7 +150,7 @@ def _explain(error: Exception, config_name: str) -> str:
     cause = error.__cause__ or error
     if found := re.search(r"Could not find '([\w]+)/([^']+)'", text):
         group, option = found.groups()
-        options = [o for o in _options(group)]
+        options = _options(group)
         if not options:
             return f"{group}: there is no such group; there are {', '.join(GROUPS)}, experiment, debug"
         return f"{group}={option}: there is no such option; there are {', '.join(options)}"

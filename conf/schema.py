@@ -67,8 +67,8 @@ class Trainer:
 
 @dataclass
 class Data:
-    """A data set. `resolution`: of the anchors; `resolutions`: those the search may choose from; `crop`: pixels of its own size by which
-    the augmentation shifts; `flip`: whether it mirrors; `max_latency_ms`: what the key of that name is when it is not given."""
+    """A data set. `resolution`: of the anchors; `resolutions`: those the search may choose from; `crop`: pixels (of the set's
+    own size) by which the augmentation shifts; `flip`: whether it mirrors; `max_latency_ms`: the budget where none is given."""
 
     name: str = MISSING
     path: Optional[str] = None
@@ -171,7 +171,14 @@ class Report:
 
 
 SCHEMAS: dict[str, type] = {"search": Search, "train": Train, "measure": Measure, "report": Report}
-GROUPS: dict[str, type] = {"searchspace": Space, "hardware": Hardware, "trainer": Trainer, "data": Data, "sampler": Sampler, "logger": Logger}
+GROUPS: dict[str, type] = {
+    "searchspace": Space,
+    "hardware": Hardware,
+    "trainer": Trainer,
+    "data": Data,
+    "sampler": Sampler,
+    "logger": Logger,
+}
 
 
 def register() -> None:

@@ -43,9 +43,7 @@ def is_gated(module: nn.Module) -> bool:
     """Whether the module decides per image which blocks to run (the face of searchspace.network.Network)."""
     gates = getattr(module, "gates", None)
     return (
-        isinstance(gates, nn.ModuleDict)
-        and len(gates) > 0
-        and all(hasattr(module, k) for k in ("stem", "blocks", "head", "run"))
+        isinstance(gates, nn.ModuleDict) and len(gates) > 0 and all(hasattr(module, k) for k in ("stem", "blocks", "head", "run"))
     )
 
 
@@ -99,28 +97,18 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], mean: Stats = None, s
     if len(shape) != 4:
         raise ExportError(f"input shape {shape} is not (N, C, H, W)")
     if is_gated(module) and shape[0] != 1:
-        raise ExportError(
-            f"a gated net is exported for batch 1, not {shape[0]}: its blocks are skipped image by image"
-        )
+        raise ExportError(f"a gated net is exported for batch 1, not {shape[0]}: its blocks are skipped image by image")
     if is_gated(module) and getattr(module, "execution", "gather") != "gather":
-        raise ExportError(
-            "built with execution='masked', which computes every block: runtime=eager alone runs that"
-        )
+        raise ExportError("built with execution='masked', which computes every block: runtime=eager alone runs that")
     generator = torch.Generator().manual_seed(0)
     image = (torch.rand(shape, generator=generator) * 255).to(_device(module))
     net = deployed(module, mean, std, shape[1])
     with evaluating(net), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the legacy exporter announces its retirement at every call
         try:
-            model = (
-                stitch(net, image, _trace)
-                if is_gated(module)
-                else _trace(net, (image,), ["image"], ["logits"])
-            )
+            model = stitch(net, image, _trace) if is_gated(module) else _trace(net, (image,), ["image"], ["logits"])
             checker.check_model(model, full_check=True)
-        except (
-            Exception
-        ) as error:  # whatever a foreign module or the exporter raises, the net is what cannot be exported
+        except Exception as error:  # whatever a foreign module or the exporter raises, the net is what cannot be exported
             raise ExportError(one_line(error)) from error
     return model.SerializeToString()
 
@@ -177,12 +165,8 @@ def _device(module: nn.Module) -> torch.device:
     return torch.device("cpu") if tensor is None else tensor.device
 
 
-def _trace(
-    module: nn.Module, inputs: tuple[Tensor, ...], names_in: list[str], names_out: list[str]
-) -> onnx.ModelProto:
-    copies = tuple(
-        t.clone() for t in inputs
-    )  # one tensor passed twice would be one input (h and c of an LSTM, both zeros)
+def _trace(module: nn.Module, inputs: tuple[Tensor, ...], names_in: list[str], names_out: list[str]) -> onnx.ModelProto:
+    copies = tuple(t.clone() for t in inputs)  # one tensor passed twice would be one input (h and c of an LSTM, both zeros)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "piece.onnx")
         torch.onnx.export(

@@ -35,9 +35,7 @@ def exclusive(device: str) -> Iterator[None]:
     global _said
     if fcntl is None:
         if not _said:
-            warnings.warn(
-                "no flock on this platform: measurements of several processes may overlap", stacklevel=2
-            )
+            warnings.warn("no flock on this platform: measurements of several processes may overlap", stacklevel=2)
             _said = True
         yield
         return
@@ -47,9 +45,7 @@ def exclusive(device: str) -> Iterator[None]:
         try:
             yield
         finally:
-            fcntl.flock(
-                descriptor, fcntl.LOCK_UN
-            )  # said aloud: a child forked meanwhile would keep a closed one
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # said aloud: a child forked meanwhile would keep a closed one
     finally:
         os.close(descriptor)
 

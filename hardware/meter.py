@@ -141,33 +141,23 @@ class Meter:
             raise MeasureError(bad)
         if not found:
             return []
-        beside = {
-            name: Candidate(made, [made.load(_pixels(SHAPE))])
-            for name, made in self._reference_runtimes().items()
-        }
+        beside = {name: Candidate(made, [made.load(_pixels(SHAPE))]) for name, made in self._reference_runtimes().items()}
         with found[0].runtime.ready():
             cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
         busy = self._is_busy(beside, cpu_ratios)
         return [self._latency(candidate, busy) for candidate in found]
 
-    def _candidate(
-        self, subject: Subject, images: Any, mean: Stats, std: Stats, max_ms: float | None
-    ) -> Candidate:
+    def _candidate(self, subject: Subject, images: Any, mean: Stats, std: Stats, max_ms: float | None) -> Candidate:
         runtime = make_runtime(self.device, self.runtime, self.threads)
         shape = subject.shape
         gated = is_gated(subject.module)
         if gated and (images is None or len(images) < max(MIN_IMAGES, self.batch)):
             given = "none are given" if images is None else f"{len(images)} are given"
-            raise ValueError(
-                f"a gated net's latency depends on the image: give images=, at least {MIN_IMAGES}; {given}"
-            )
+            raise ValueError(f"a gated net's latency depends on the image: give images=, at least {MIN_IMAGES}; {given}")
         runtime.prepare(subject.module, shape, mean, std)
         if gated:
             pixels = pixels_for(images, shape)
-            inputs = [
-                runtime.load(pixels[i : i + self.batch])
-                for i in range(0, len(pixels) - self.batch + 1, self.batch)
-            ]
+            inputs = [runtime.load(pixels[i : i + self.batch]) for i in range(0, len(pixels) - self.batch + 1, self.batch)]
         else:
             inputs = [runtime.load(_pixels(shape, self.schedule.seed))]
         kept = []
@@ -177,16 +167,12 @@ class Meter:
                 if not np.isfinite(logits).all():
                     raise ValueError("its logits are not finite (NaN or infinite weights?)")
                 kept.append(0.0 if decisions is None else float(decisions.mean()))
-            second_ms = runtime.timed_ms(
-                inputs[0], self.schedule.clock
-            )  # the first call of a session allocates
+            second_ms = runtime.timed_ms(inputs[0], self.schedule.clock)  # the first call of a session allocates
         candidate = Candidate(runtime, inputs, keep_rate=float(np.mean(kept)) if gated else None)
         if gated:
             candidate.calls = 1  # the images are cycled; the rounds bring the calls an image
         elif max_ms is not None:
-            candidate.calls = max(
-                1, min(CALLS, int(max_ms / self.schedule.rounds / max(second_ms, 1e-6)) - 1)
-            )
+            candidate.calls = max(1, min(CALLS, int(max_ms / self.schedule.rounds / max(second_ms, 1e-6)) - 1))
         return candidate
 
     def _reference_runtimes(self) -> dict[str, Runtime]:

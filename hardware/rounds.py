@@ -48,9 +48,7 @@ class Candidate:
         fresh = [[self.runtime.timed_ms(x, clock) for x in self.inputs] for _ in range(self.calls)]
         self.visit_ms = (clock() - start) * 1e3
         self.spent_ms += self.visit_ms
-        self.times = [
-            old + [row[i] for row in fresh] for i, old in enumerate(self.times or [[]] * len(self.inputs))
-        ]
+        self.times = [old + [row[i] for row in fresh] for i, old in enumerate(self.times or [[]] * len(self.inputs))]
         self.round_minima.append(min(min(row) for row in fresh))
 
     def estimate(self) -> Estimate:

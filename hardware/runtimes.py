@@ -29,9 +29,7 @@ from torch import Tensor, nn
 from hardware.export import Deployed, Stats, deployed, is_gated, to_onnx
 
 Clock = Callable[[], float]
-BLOCK_MS = (
-    5.0  # CUDA: long beside the half microsecond that an event resolves, short beside a change of clocks
-)
+BLOCK_MS = 5.0  # CUDA: long beside the half microsecond that an event resolves, short beside a change of clocks
 
 
 class RuntimeUnavailable(RuntimeError):
@@ -54,16 +52,12 @@ class Runtime:
             raise RuntimeUnavailable("there is no CUDA device here: use the cpu")
         self.device, self.threads, self.on_cuda = device, threads, kind == "cuda"
 
-    def prepare(
-        self, module: nn.Module, input_shape: Sequence[int], mean: Stats = None, std: Stats = None
-    ) -> None:
+    def prepare(self, module: nn.Module, input_shape: Sequence[int], mean: Stats = None, std: Stats = None) -> None:
         """Make ready to run `module` on (N, C, H, W) raw pixels; the module itself stays untouched."""
         if is_gated(module) and not self.skips:
             kind = "cuda" if self.on_cuda else "cpu"
             skipping = " or ".join(n for n, made in RUNTIMES.items() if made.skips and kind in made.devices)
-            raise RuntimeUnavailable(
-                f"{self.name} cannot skip the blocks of a gated net: use runtime={skipping}"
-            )
+            raise RuntimeUnavailable(f"{self.name} cannot skip the blocks of a gated net: use runtime={skipping}")
         self._prepare(module, tuple(input_shape), mean, std)
 
     def _prepare(self, module: nn.Module, shape: tuple[int, ...], mean: Stats, std: Stats) -> None:
@@ -107,9 +101,7 @@ class OnnxRuntime(Runtime):
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
-        options.log_severity_level = (
-            3  # 2 warns about every graph that another exporter could have made smaller
-        )
+        options.log_severity_level = 3  # 2 warns about every graph that another exporter could have made smaller
         data = to_onnx(module, shape, mean, std)
         self.session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         self.outputs = [out.name for out in self.session.get_outputs()]
@@ -198,9 +190,7 @@ class Compiled(Eager):
         super().__init__(device, threads)
         wanted = os.environ.get("CXX", "g++")
         if device == "cpu" and not (shutil.which(wanted) or shutil.which("clang++")):
-            raise RuntimeUnavailable(
-                f"torch.compile needs a C++ compiler and there is no {wanted}: install g++, or use eager"
-            )
+            raise RuntimeUnavailable(f"torch.compile needs a C++ compiler and there is no {wanted}: install g++, or use eager")
 
     def _prepare(self, module: nn.Module, shape: tuple[int, ...], mean: Stats, std: Stats) -> None:
         super()._prepare(module, shape, mean, std)
@@ -211,9 +201,7 @@ class Compiled(Eager):
 
         # dynamo keeps what it compiled by code object, and looks through all of it at every call (and gives
         # up after eight): with one code object a net, the nets of one session do not slow each other down
-        own = types.FunctionType(
-            call.__code__.replace(co_name=f"call_{id(net)}"), call.__globals__, None, None, call.__closure__
-        )
+        own = types.FunctionType(call.__code__.replace(co_name=f"call_{id(net)}"), call.__globals__, None, None, call.__closure__)
         self.compiled = torch.compile(own, fullgraph=True, dynamic=False)
         with self.ready():
             self.compiled(self.load(np.full(shape, 127, np.uint8)))
@@ -234,9 +222,7 @@ class CudaGraph(Eager):
         super()._prepare(module, shape, mean, std)
         with self.ready():
             self.image = self.load(np.full(shape, 127, np.uint8))
-            side = (
-                torch.cuda.Stream()
-            )  # cuDNN picks its algorithms before the capture, off the default stream
+            side = torch.cuda.Stream()  # cuDNN picks its algorithms before the capture, off the default stream
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 for _ in range(3):

@@ -46,9 +46,7 @@ class _Part:
         self.nodes, self.initializers = [], []
         for node in graph.node:
             if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
-                raise ValueError(
-                    f"{prefix.rstrip('/')} holds control flow ({node.op_type}): no piece of a gated net may"
-                )
+                raise ValueError(f"{prefix.rstrip('/')} holds control flow ({node.op_type}): no piece of a gated net may")
             copy = onnx.NodeProto()
             copy.CopyFrom(node)
             copy.name = prefix + node.name
@@ -75,9 +73,7 @@ def stitch(net: Any, image: Tensor, trace: Trace) -> onnx.ModelProto:
     kept: list[str] = []
     made_with: list[onnx.ModelProto] = []
 
-    def piece(
-        part: nn.Module, prefix: str, bind_in: dict[str, Tensor], bind_out: list[str]
-    ) -> tuple[_Part, tuple[Tensor, ...]]:
+    def piece(part: nn.Module, prefix: str, bind_in: dict[str, Tensor], bind_out: list[str]) -> tuple[_Part, tuple[Tensor, ...]]:
         names_in, names_out = (
             [f"in{k}" for k in range(len(bind_in))],
             [f"out{k}" for k in range(len(bind_out))],
@@ -88,9 +84,7 @@ def stitch(net: Any, image: Tensor, trace: Trace) -> onnx.ModelProto:
         binding = dict(zip(names_in + names_out, [*bind_in, *bind_out], strict=True))
         return _Part(model, prefix, binding), result if isinstance(result, tuple) else (result,)
 
-    def main(
-        part: nn.Module, prefix: str, bind_in: dict[str, Tensor], bind_out: list[str]
-    ) -> tuple[Tensor, ...]:
+    def main(part: nn.Module, prefix: str, bind_in: dict[str, Tensor], bind_out: list[str]) -> tuple[Tensor, ...]:
         made, values = piece(part, prefix, bind_in, bind_out)
         nodes.extend(made.nodes)
         initializers.extend(made.initializers)
@@ -144,9 +138,7 @@ def stitch(net: Any, image: Tensor, trace: Trace) -> onnx.ModelProto:
         helper.make_tensor_value_info("kept", TensorProto.FLOAT, [1, len(kept)]),
     ]
     graph = helper.make_graph(nodes, "gated", [_info("image", image)], outputs, initializers)
-    return helper.make_model(
-        graph, opset_imports=list(made_with[0].opset_import), ir_version=made_with[0].ir_version
-    )
+    return helper.make_model(graph, opset_imports=list(made_with[0].opset_import), ir_version=made_with[0].ir_version)
 
 
 def _info(name: str, value: Tensor) -> onnx.ValueInfoProto:

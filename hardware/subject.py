@@ -54,9 +54,7 @@ def _settled(architecture: Architecture) -> nn.Module:
             if isinstance(m, nn.BatchNorm2d):
                 m.momentum = None  # the plain average of what was seen
         with torch.no_grad():
-            net.train()(
-                torch.randn(2, architecture.in_channels, architecture.resolution, architecture.resolution)
-            )
+            net.train()(torch.randn(2, architecture.in_channels, architecture.resolution, architecture.resolution))
     return net.eval()
 
 
@@ -68,7 +66,5 @@ def pixels_for(images: Any, shape: Sequence[int]) -> np.ndarray:
         raise ValueError(f"images of shape {tuple(pixels.shape)} are not (n, {shape[1]}, H, W)")
     if tuple(pixels.shape[2:]) != tuple(shape[2:]):
         size = (int(shape[2]), int(shape[3]))
-        pixels = nn.functional.interpolate(
-            pixels, size=size, mode="bilinear", antialias=True, align_corners=False
-        )
+        pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
     return pixels.numpy()

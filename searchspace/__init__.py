@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from searchspace.named import resolve as resolve
     from searchspace.network import build as build
     from searchspace.space import SearchSpace as SearchSpace
-    from searchspace.space import named_space as space
+    from searchspace.space import named_space as space  # noqa: F401
 
 _WHERE = {"Architecture": "architecture", "SearchSpace": "space", "anchor": "anchors", "build": "network", "count": "complexity",
           "load": "card", "resolve": "named"}  # fmt: skip

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from searchspace.architecture import GATES, Architecture, ArchitectureError, Block, Head, Stage, Stem
 from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
@@ -23,9 +24,17 @@ NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_sma
          *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in BLOCKS_NAMED))  # fmt: skip
 LISTS = {
     "small": ("mobilenet_v1-0.25", "mobilenet_v2-0.5", "skipnet_20-rnn"),
-    "mobile": ("mobilenet_v1-0.25", "mobilenet_v1-0.5", "mobilenet_v2-0.5", "mobilenet_v2", "mobilenet_v3_small", "resnet_20", "skipnet_20-rnn"),
+    "mobile": (
+        "mobilenet_v1-0.25",
+        "mobilenet_v1-0.5",
+        "mobilenet_v2-0.5",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "resnet_20",
+        "skipnet_20-rnn",
+    ),
     "none": (),
-}  # fmt: skip
+}
 SKIP_ALPHA = 0.1  # the default of SkipNet's CIFAR code
 # MobileNetV3, Tables 1 and 2: kernel, expanded width, width out, SE, late activation, stride
 _V3_LARGE = (
@@ -67,16 +76,24 @@ PUBLISHED: dict[str, Published] = {
 }
 
 
-def anchor(name: str, alpha: float | None = None, resolution: int | None = None, classes: int | None = None,
-           in_channels: int = 3, min_map: int = 2, gate: str | None = None, skip_alpha: float = SKIP_ALPHA) -> Architecture:  # fmt: skip
+def anchor(
+    name: str,
+    alpha: float | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+    in_channels: int = 3,
+    min_map: int = 2,
+    gate: str | None = None,
+    skip_alpha: float = SKIP_ALPHA,
+) -> Architecture:
     """The named net. What the name does not say comes from the arguments, and what these leave open from the paper.
 
     Raises UnknownNet (with the nearest names) and ArchitectureError (a gate on a net without shortcuts, say)."""
     base, said = _parse(name)
-    alpha = said.get("alpha", alpha if alpha is not None else 1.0)
+    alpha = float(said.get("alpha", 1.0 if alpha is None else alpha))
     small = base.startswith(("resnet_", "skipnet_"))
-    resolution = said.get("resolution", resolution or (32 if small else 224))
-    gate = said.get("gate", gate or ("rnn" if base.startswith("skipnet_") else ""))
+    resolution = int(said.get("resolution", resolution or (32 if small else 224)))
+    gate = str(said.get("gate", gate or ("rnn" if base.startswith("skipnet_") else "")))
     classes = classes or (10 if small else 1000)
     if not 0 < alpha <= 4:
         raise ArchitectureError("alpha", f"{alpha:g} is not a width multiplier in (0, 4]")
@@ -88,14 +105,16 @@ def anchor(name: str, alpha: float | None = None, resolution: int | None = None,
     return _gated(net, gate, skip_alpha) if gate else net
 
 
-def _parse(name: str) -> tuple[str, dict[str, float | int | str]] | tuple[str, dict]:
+def _parse(name: str) -> tuple[str, dict[str, Any]]:
     base, *rest = name.split("-")
     if base not in NAMES:
         near = difflib.get_close_matches(base, NAMES, 3, 0.5)
         raise UnknownNet(
             f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(NAMES)}")
         )
-    said: dict = {}
+    said: dict[str, Any] = {}
+    key: str
+    value: Any
     for part in rest:
         if part in GATES:
             key, value = "gate", part

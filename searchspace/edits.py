@@ -72,13 +72,18 @@ def _blocks(where: list[int]) -> str:
 
 def _frame(a: Architecture, b: Architecture) -> list[tuple[str, object, object]]:
     pairs: list[tuple[str, object, object]] = [
-        ("resolution", a.resolution, b.resolution), ("classes", a.classes, b.classes), ("channels in", a.in_channels, b.in_channels),
-        ("stem width", a.stem.out, b.stem.out), ("stem stride", a.stem.stride, b.stem.stride), ("stem kernel", a.stem.kernel, b.stem.kernel),
+        ("resolution", a.resolution, b.resolution),
+        ("classes", a.classes, b.classes),
+        ("channels in", a.in_channels, b.in_channels),
+        ("stem width", a.stem.out, b.stem.out),
+        ("stem stride", a.stem.stride, b.stem.stride),
+        ("stem kernel", a.stem.kernel, b.stem.kernel),
         ("stem activation", a.stem.activation, b.stem.activation),
-        ("head convolution", a.head.conv or "none", b.head.conv or "none"), ("head hidden layer", a.head.hidden or "none", b.head.hidden or "none"),
+        ("head convolution", a.head.conv or "none", b.head.conv or "none"),
+        ("head hidden layer", a.head.hidden or "none", b.head.hidden or "none"),
         ("gate sharing", a.gate_sharing or "none", b.gate_sharing or "none"),
         ("skip reward", "none" if a.skip_alpha is None else a.skip_alpha, "none" if b.skip_alpha is None else b.skip_alpha),
-    ]  # fmt: skip
+    ]
     if (a.head.conv or a.head.hidden) and (b.head.conv or b.head.hidden):
         pairs.append(("head activation", a.head.activation, b.head.activation))
     return [p for p in pairs if p[1] != p[2]]
@@ -108,7 +113,8 @@ def _table(a: tuple[Block, ...], b: tuple[Block, ...]) -> list[list[int]]:
 
 def _align(a: tuple[Block, ...], b: tuple[Block, ...]) -> list[tuple[int, Block | None, Block | None]]:
     """(position, block of a or None, block of b or None) in order; the position counts in a, for an added block in b."""
-    table, i, j, out = _table(a, b), len(a), len(b), []
+    table, i, j = _table(a, b), len(a), len(b)
+    out: list[tuple[int, Block | None, Block | None]] = []
     while i or j:
         here = table[i][j]
         if i and j and here == table[i - 1][j - 1] + _cost(a[i - 1], b[j - 1]):

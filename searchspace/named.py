@@ -10,7 +10,7 @@ import difflib
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from searchspace.anchors import LISTS, NAMES, UnknownNet, anchor
 from searchspace.architecture import Architecture
@@ -86,7 +86,8 @@ def _timm(name: str, classes: int | None, in_channels: int) -> nn.Module:
 
     if not timm.is_model(name):
         raise UnknownNet(f"'timm:{name}': timm has no such net{_near(name, timm.list_models())}")
-    return timm.create_model(name, pretrained=False, in_chans=in_channels, **({"num_classes": classes} if classes else {}))
+    more: dict[str, Any] = {"num_classes": classes} if classes else {}
+    return timm.create_model(name, pretrained=False, in_chans=in_channels, **more)
 
 
 def _torchvision(name: str, classes: int | None) -> nn.Module:

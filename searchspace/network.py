@@ -84,7 +84,8 @@ class Network(nn.Module):
         """(block, its gate or None) in order."""
         for i, block in enumerate(self.blocks):
             assert isinstance(block, ConvBlock)
-            yield block, self.gates[str(i)] if str(i) in self.gates else None
+            key = str(i)
+            yield block, (self.gates[key] if key in self.gates else None)  # noqa: SIM401 - a ModuleDict has no get
 
     def _plain(self, x: Tensor) -> Tensor:
         x = self.stem(x)

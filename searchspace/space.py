@@ -253,8 +253,13 @@ class SearchSpace:
         that lead from it to `architecture`, in words."""
         best: tuple[int, Architecture] | None = None
         for skeleton, alpha in itertools.product(self.skeletons, self.alphas):
-            start = {"skeleton": skeleton, "alpha": alpha, "activation": self.activations[0],
-                     "resolution": min(self.resolutions, key=lambda r: abs(r - architecture.resolution)), **self._stage_defaults(SKELETONS[skeleton], range(len(SKELETONS[skeleton].stages)))}  # fmt: skip
+            start = {
+                "skeleton": skeleton,
+                "alpha": alpha,
+                "activation": self.activations[0],
+                "resolution": min(self.resolutions, key=lambda r: abs(r - architecture.resolution)),
+                **self._stage_defaults(SKELETONS[skeleton], range(len(SKELETONS[skeleton].stages))),
+            }
             here = self.decode(next(self._completions(start, {})))
             cost = distance(here, architecture)
             improved = True

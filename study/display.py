@@ -1,8 +1,8 @@
 """What a person sees while a study runs: a live table in a terminal, one line an event in a pipe or CI.
 
-    with display(settings) as show:
-        show.note("...")
-        show.update(progress)
+with display(settings) as show:
+    show.note("...")
+    show.update(progress)
 """
 
 from __future__ import annotations

@@ -136,14 +136,34 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
     difference = parity(net, onnx, pixels_for(data.sample(IMAGES), shape), data.mean, data.std)
     counted = count(net, shape)
     if isinstance(net, Network):
-        card.save(net, folder / "nets" / candidate.id, {
-            "id": candidate.id, "net": candidate.net,
-            "data": {"name": data.name, "classes": list(data.classes), "mean": list(data.mean), "std": list(data.std),
-                     "resolution": bench.resolution(candidate), "fraction": s.data["fraction"], "train_images": data.train_images},
-            "top1_val": found["top1_val"], "top1_test": found["top1_test"], "test_images": found["test_n"], "seed": seed,
-            "macs_m": counted.macs / 1e6, "params_m": counted.params / 1e6,
-            "recipe": {**s.trainer, "epochs": found["epochs"]}, "onnx_parity": difference, "latency": None, "machine": fingerprint(),
-        }, onnx)  # fmt: skip
+        card.save(
+            net,
+            folder / "nets" / candidate.id,
+            {
+                "id": candidate.id,
+                "net": candidate.net,
+                "data": {
+                    "name": data.name,
+                    "classes": list(data.classes),
+                    "mean": list(data.mean),
+                    "std": list(data.std),
+                    "resolution": bench.resolution(candidate),
+                    "fraction": s.data["fraction"],
+                    "train_images": data.train_images,
+                },
+                "top1_val": found["top1_val"],
+                "top1_test": found["top1_test"],
+                "test_images": found["test_n"],
+                "seed": seed,
+                "macs_m": counted.macs / 1e6,
+                "params_m": counted.params / 1e6,
+                "recipe": {**s.trainer, "epochs": found["epochs"]},
+                "onnx_parity": difference,
+                "latency": None,
+                "machine": fingerprint(),
+            },
+            onnx,
+        )
     return difference
 
 
@@ -160,7 +180,9 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
         nets.append(card.load(saved) if saved.is_dir() else bench.make(candidate_of(attrs), 0))
     # modules that are no architecture all take images of the data's resolution
     shape = bench.input_shape(Candidate())
-    rows = bench.meter.measure(nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std)
+    rows = bench.meter.measure(
+        nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std
+    )
     latency = {net_id: latency_row(r) for net_id, r in zip(done, rows, strict=True)}
     finals.set_user_attr("parity", {i: a["parity"] for i, a in done.items()})
     finals.set_user_attr("latency", latency)
@@ -170,8 +192,19 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
 
 def latency_row(r: Latency) -> dict[str, Any]:
     """A latency as it stands in the storage and in cards."""
-    return {"latency_ms": r.latency_ms, "low_ms": r.low_ms, "high_ms": r.high_ms, "n": r.n, "runtime": r.runtime, "busy": r.busy,
-            "keep_rate": r.keep_rate, "threads": r.threads, "batch": r.batch, "precision": r.precision, "machine": r.machine}  # fmt: skip
+    return {
+        "latency_ms": r.latency_ms,
+        "low_ms": r.low_ms,
+        "high_ms": r.high_ms,
+        "n": r.n,
+        "runtime": r.runtime,
+        "busy": r.busy,
+        "keep_rate": r.keep_rate,
+        "threads": r.threads,
+        "batch": r.batch,
+        "precision": r.precision,
+        "machine": r.machine,
+    }
 
 
 def update_card(folder: Path, latency: dict[str, Any]) -> None:

@@ -63,9 +63,16 @@ def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.S
         over = [t for t in trials if t.state.is_finished()]
         measuring = len(over) == len(trials)
         left = _left(over, len(trials) - len(over), settings.workers, estimate.get("finalists_s"), len(trials))
-        return Progress("measuring side by side" if measuring else "finalists", len(over), len(trials), None if measuring else left,
-                        [_running(t, settings.finalists["epochs"]) for t in trials if t.state == TrialState.RUNNING],
-                        [_finished(t) for t in over], _front(rows, settings), ended)  # fmt: skip
+        return Progress(
+            "measuring side by side" if measuring else "finalists",
+            len(over),
+            len(trials),
+            None if measuring else left,
+            [_running(t, settings.finalists["epochs"]) for t in trials if t.state == TrialState.RUNNING],
+            [_finished(t) for t in over],
+            _front(rows, settings),
+            ended,
+        )
     phase, origin = "search", "search"
     if control is not None and any(is_row(t) for t in control.get_trials(deepcopy=False)):
         phase, origin = f"control ({settings.control})", "control"
@@ -99,7 +106,9 @@ def _running(t: FrozenTrial, epochs: int) -> Running:
 
 def _finished(t: FrozenTrial) -> Finished:
     a = t.user_attrs
-    return Finished(t.number, _what(a), t.state.name, a.get("top1_val"), a.get("latency_ms"), a.get("reason", ""), a.get("seconds"))
+    return Finished(
+        t.number, _what(a), t.state.name, a.get("top1_val"), a.get("latency_ms"), a.get("reason", ""), a.get("seconds")
+    )
 
 
 def _front(rows: list[FrozenTrial], settings: Settings) -> list[Finished]:
@@ -117,5 +126,3 @@ def clock(seconds: float | None) -> str:
     minutes, s = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{s:02}" if hours else f"{minutes}:{s:02}"
-
-

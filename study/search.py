@@ -37,14 +37,20 @@ def search(settings: Settings, folder: Path) -> str:
     storage = open_storage(url)
     study = open_study(storage, settings.name, ["maximize", "minimize"])
     if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict())):
-        raise SettingsError(f"name={settings.name}: the storage holds this study with other settings ({'; '.join(differ)}); give another name=")
+        raise SettingsError(
+            f"name={settings.name}: the storage holds this study with other settings ({'; '.join(differ)}); give another name="
+        )
     _remember(settings, folder, study, space)
     with display() as show:
         _queue_anchors(settings, study, space, show)
-        returned = sum(give_back_dead(s, settings.storage is None) for s in _studies(storage, settings))
+        returned = sum(give_back_dead(s, settings.storage is None) for s in _studies(storage, settings).values())
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         if finished:
-            show.note(f"Going on with {settings.name}: {finished} trials are there" + (f", {returned} given back" if returned else "") + ".")
+            show.note(
+                f"Going on with {settings.name}: {finished} trials are there"
+                + (f", {returned} given back" if returned else "")
+                + "."
+            )
         _work(settings, folder, storage, study, show)
     return url
 
@@ -66,7 +72,9 @@ def _compare(settings: Settings, folder: Path, url: str) -> None:
     before = folder / ".settings.json"
     if before.exists():
         if differ := settings.differences(Settings.read(before).to_dict()):
-            raise SettingsError(f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name=")
+            raise SettingsError(
+                f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name="
+            )
     elif folder.is_dir() and any(folder.iterdir()):
         raise SettingsError(f"name={settings.name}: {folder} holds something else than a search; give another name=")
 
@@ -77,7 +85,10 @@ def _remember(settings: Settings, folder: Path, study: optuna.Study, space: Sear
     from hardware.machine import fingerprint
 
     folder.mkdir(parents=True, exist_ok=True)
-    for path, text in ((folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict()))), (folder / ".settings.json", settings.to_json())):
+    for path, text in (
+        (folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict()))),
+        (folder / ".settings.json", settings.to_json()),
+    ):
         part = path.with_name(f"{path.name}.{os.getpid()}")
         part.write_text(text)
         os.replace(part, path)
@@ -108,22 +119,39 @@ def _queue_anchors(settings: Settings, study: optuna.Study, space: SearchSpace, 
             continue
         params = {}
         is_module = ":" in name or "/" in name or name.endswith(".json")
-        net = resolve(name, settings.data["resolution"], space.classes, space.in_channels) if is_module and ":" not in name else None
+        net = (
+            resolve(name, settings.data["resolution"], space.classes, space.in_channels)
+            if is_module and ":" not in name
+            else None
+        )
         if not is_module:
-            net = anchor(name, resolution=settings.data["resolution"], classes=space.classes, in_channels=space.in_channels, min_map=space.min_map)
+            net = anchor(
+                name,
+                resolution=settings.data["resolution"],
+                classes=space.classes,
+                in_channels=space.in_channels,
+                min_map=space.min_map,
+            )
         if isinstance(net, Architecture):
             try:
                 params = space.encode(net)
             except NotInSpace:
                 near, edits = space.nearest(net)
-                show.note(f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: {'; '.join(edits)}.")
+                show.note(
+                    f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: "
+                    f"{'; '.join(edits)}."
+                )
         study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": name})
 
 
-def _studies(storage: optuna.storages.RDBStorage, settings: Settings) -> list[optuna.Study]:
+def _studies(storage: optuna.storages.RDBStorage, settings: Settings) -> dict[str, optuna.Study]:
+    """What there is of this study: "" itself, and its control and finalists under their suffixes."""
     names = {s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
-    wanted = [settings.name, settings.name + CONTROL, settings.name + FINALISTS]
-    return [optuna.load_study(study_name=n, storage=storage) for n in wanted if n in names]
+    return {
+        x: optuna.load_study(study_name=settings.name + x, storage=storage)
+        for x in ("", CONTROL, FINALISTS)
+        if settings.name + x in names
+    }
 
 
 def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage, study: optuna.Study, show: Display) -> None:
@@ -135,14 +163,17 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
     with Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"]) as workers:
         while not workers.done:
             try:
-                studies = {s.study_name.removeprefix(settings.name): s for s in _studies(storage, settings)}
+                studies = _studies(storage, settings)
                 if workers.check():
                     for s in studies.values():
                         give_back_dead(s, settings.storage is None)
                 if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                     told_estimate = True
-                    show.note(f"This will take about {clock(estimate['search_s'] + estimate['finalists_s'])} (search {clock(estimate['search_s'])}, "
-                              f"finalists {clock(estimate['finalists_s'])}), estimated from a few training steps of the anchors")  # fmt: skip
+                    show.note(
+                        f"This will take about {clock(estimate['search_s'] + estimate['finalists_s'])} "
+                        f"(search {clock(estimate['search_s'])}, "
+                        f"finalists {clock(estimate['finalists_s'])}), estimated from a few training steps of the anchors"
+                    )
                 state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
             except OperationalError:  # the storage is busy: look again
                 time.sleep(POLL_S)
@@ -153,7 +184,8 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
             if told_estimate:
                 show.update(state)
             time.sleep(POLL_S)
-        show.update(progress(study, *(next((s for s in _studies(storage, settings) if s.study_name == settings.name + x), None) for x in (CONTROL, FINALISTS)), settings))
+        studies = _studies(storage, settings)
+        show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
     show.note(f"Done in {clock(time.monotonic() - started)}.")

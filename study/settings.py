@@ -74,17 +74,27 @@ class Settings:
         check_logger(c["logger"])
         anchors = check_nets("anchors", c["anchors"])
         settings = Settings(
-            **{**{k: c[k] for k in Settings.__dataclass_fields__}, "anchors": anchors, "workers": c["workers"] or default_workers(c["hardware"]["device"])}
+            **{
+                **{k: c[k] for k in Settings.__dataclass_fields__},
+                "anchors": anchors,
+                "workers": c["workers"] or default_workers(c["hardware"]["device"]),
+            }
         )
         settings.space(classes=2, in_channels=1)
         return settings
 
     def space(self, classes: int, in_channels: int) -> SearchSpace:
         """The search space with these ranges on data of that kind."""
-        ranges = {k: tuple(v) if isinstance(v, list) else v for k, v in self.searchspace.items() if k not in ("name", "plugins")}
+        ranges: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in self.searchspace.items() if k not in ("name", "plugins")
+        }
         import_plugins(self.searchspace["plugins"])
         try:
-            base = named_space(self.searchspace["name"]) if self.searchspace["name"] in SPACES else SearchSpace(name=self.searchspace["name"])
+            base = (
+                named_space(self.searchspace["name"])
+                if self.searchspace["name"] in SPACES
+                else SearchSpace(name=self.searchspace["name"])
+            )
             return replace(base, classes=classes, in_channels=in_channels, **ranges)
         except ArchitectureError as error:
             raise SettingsError(str(error)) from None

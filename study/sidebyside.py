@@ -25,7 +25,9 @@ RESOLUTION = 224  # of modules that do not say theirs
 IMAGES = 64
 
 
-def measure_nets(nets: Any, resolution: int | None, max_ms: float | None, hardware: dict[str, Any], folder: Path) -> tuple[Path, list[str]]:
+def measure_nets(
+    nets: Any, resolution: int | None, max_ms: float | None, hardware: dict[str, Any], folder: Path
+) -> tuple[Path, list[str]]:
     """Measures what can be measured; returns the path of measure.csv and one line for each net that could not be.
 
     Raises SettingsError when no net is left. Always measures: earlier values are not looked up."""
@@ -54,14 +56,22 @@ def measure_nets(nets: Any, resolution: int | None, max_ms: float | None, hardwa
     return folder / "measure.csv", refused
 
 
-def _measure(meter: Meter, subjects: list[tuple[str, Any]], resolution: int, max_ms: float | None, refused: list[str]) -> list[dict[str, Any]]:
+def _measure(
+    meter: Meter, subjects: list[tuple[str, Any]], resolution: int, max_ms: float | None, refused: list[str]
+) -> list[dict[str, Any]]:
     """One session; a net that cannot be measured is taken out, told, and the others go again."""
     while subjects:
         channels = {_shape(net, resolution)[1] for _, net in subjects}
         # gates decide on images; without a data set here these are noise, which the table says
-        images = np.random.default_rng(0).integers(0, 256, (IMAGES, channels.pop(), resolution, resolution), dtype=np.uint8) if len(channels) == 1 else None
+        images = (
+            np.random.default_rng(0).integers(0, 256, (IMAGES, channels.pop(), resolution, resolution), dtype=np.uint8)
+            if len(channels) == 1
+            else None
+        )
         try:
-            measured = meter.measure([net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms, images=images)
+            measured = meter.measure(
+                [net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms, images=images
+            )
         except MeasureError as error:
             refused += [f"{subjects[i][0]}: {why}" for i, why in error.bad.items()]
             subjects = [s for i, s in enumerate(subjects) if i not in error.bad]
@@ -69,9 +79,25 @@ def _measure(meter: Meter, subjects: list[tuple[str, Any]], resolution: int, max
         rows = []
         for (name, net), m in zip(subjects, measured, strict=True):
             macs = count(net, _shape(net, resolution)).macs
-            rows.append({"net": name, "latency_ms": m.latency_ms, "low_ms": m.low_ms, "high_ms": m.high_ms, "n": m.n, "macs_m": macs / 1e6,
-                         "gmac_per_s": macs * m.batch / m.latency_ms / 1e6, "keep_rate": m.keep_rate, "runtime": m.runtime, "threads": m.threads,
-                         "batch": m.batch, "precision": m.precision, "busy": m.busy, "stopped": m.stopped, "machine": m.machine})  # fmt: skip
+            rows.append(
+                {
+                    "net": name,
+                    "latency_ms": m.latency_ms,
+                    "low_ms": m.low_ms,
+                    "high_ms": m.high_ms,
+                    "n": m.n,
+                    "macs_m": macs / 1e6,
+                    "gmac_per_s": macs * m.batch / m.latency_ms / 1e6,
+                    "keep_rate": m.keep_rate,
+                    "runtime": m.runtime,
+                    "threads": m.threads,
+                    "batch": m.batch,
+                    "precision": m.precision,
+                    "busy": m.busy,
+                    "stopped": m.stopped,
+                    "machine": m.machine,
+                }
+            )
         return rows
     return []
 
@@ -91,7 +117,16 @@ def _show(table: pd.DataFrame) -> None:
     for i, r in table.iterrows():
         alike = [o.net for j, o in table.iterrows() if j != i and o.low_ms <= r.high_ms and r.low_ms <= o.high_ms]
         keep = "" if r.keep_rate is None or np.isnan(r.keep_rate) else f"{r.keep_rate:.2f} on noise"
-        shown.add_row(r.net, f"{r.latency_ms:.3f}", f"{r.low_ms:.3f}–{r.high_ms:.3f}", str(r.n), f"{r.macs_m:.2f}", f"{r.gmac_per_s:.2f}", keep, ", ".join(alike))
+        shown.add_row(
+            r.net,
+            f"{r.latency_ms:.3f}",
+            f"{r.low_ms:.3f}–{r.high_ms:.3f}",
+            str(r.n),
+            f"{r.macs_m:.2f}",
+            f"{r.gmac_per_s:.2f}",
+            keep,
+            ", ".join(alike),
+        )
     console = Console()
     console.print(shown) if console.is_terminal else Console(width=160).print(shown)
     if table.busy.any():

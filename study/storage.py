@@ -56,7 +56,7 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         raise SettingsError(f"storage={url.split('@')[-1]}: cannot be opened ({str(error).splitlines()[0]})") from None
 
 
-def open_study(storage: optuna.storages.RDBStorage, name: str, directions: list[str]) -> optuna.Study:
+def open_study(storage: optuna.storages.BaseStorage, name: str, directions: list[Any]) -> optuna.Study:
     """Creates it or goes on with it."""
     return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True,
                                sampler=optuna.samplers.RandomSampler())  # fmt: skip
@@ -90,10 +90,12 @@ def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
     """Ends one trial as interrupted and queues its net again; one that killed its process three times stays ended."""
     attrs = trial.user_attrs
     tries = attrs.get("tries", 1)
-    study._storage.set_trial_user_attr(trial._trial_id, "reason", "its process was killed" + (" again: given up" if tries > MAX_RETRY else "; tried again"))
+    study._storage.set_trial_user_attr(
+        trial._trial_id, "reason", "its process was killed" + (" again: given up" if tries > MAX_RETRY else "; tried again")
+    )
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
     if tries <= MAX_RETRY and is_row(trial) and (trial.params or "net" in attrs):
-        keep = {k: attrs[k] for k in ("origin", "net", "architecture", "id", "seed") if k in attrs}
+        keep: dict[str, Any] = {k: attrs[k] for k in ("origin", "net", "architecture", "id", "seed") if k in attrs}
         study.enqueue_trial(trial.params, user_attrs={**keep, "retry_of": trial.number, "tries": tries + 1})
 
 

@@ -91,8 +91,18 @@ def start_run(settings: Settings, folder: Path, name: str, job_type: str, config
         x_stats_coreweave_metadata_base_url="http://127.0.0.1:9",  # the default asks an address on the network
     )  # fmt: skip
     log = settings.logger
-    return wandb.init(project=log["project"], entity=log["entity"], mode=log["mode"], dir=str(folder), group=settings.name, name=name,
-                      job_type=job_type, config=dict(config), reinit="finish_previous", settings=lean)  # fmt: skip
+    return wandb.init(
+        project=log["project"],
+        entity=log["entity"],
+        mode=log["mode"],
+        dir=str(folder),
+        group=settings.name,
+        name=name,
+        job_type=job_type,
+        config=dict(config),
+        reinit="finish_previous",
+        settings=lean,
+    )
 
 
 def log_study(settings: Settings, folder: Path, front: Any, figures: Mapping[str, bytes], summary: Mapping[str, Any]) -> None:
@@ -104,7 +114,13 @@ def log_study(settings: Settings, folder: Path, front: Any, figures: Mapping[str
 
     run = start_run(settings, folder, settings.name, "study", settings.to_dict())
     try:
-        run.log({"front": wandb.Table(columns=[str(c) for c in front.columns], data=front.astype(object).where(front.notna(), None).values.tolist())})
+        run.log(
+            {
+                "front": wandb.Table(
+                    columns=[str(c) for c in front.columns], data=front.astype(object).where(front.notna(), None).values.tolist()
+                )
+            }
+        )
         for name, png in figures.items():
             run.log({name: wandb.Image(Image.open(io.BytesIO(png)))})
         run.summary.update(dict(summary))

@@ -38,18 +38,38 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         check(config[key])
     (name,) = check_nets("net", config["net"])
     settings = Settings(
-        name=config["name"], seed=config["seed"], n_trials=0, epochs=config["epochs"], max_latency_ms=None, workers=1, worker=None, control=None,
-        storage=None, anchors=(name,), searchspace={"name": "mobile", "plugins": []}, hardware=config["hardware"], trainer=config["trainer"],
-        data=config["data"], sampler={"name": "random"}, logger=config["logger"], finalists={"epochs": config["epochs"], "seeds": 1},
-    )  # fmt: skip
+        name=config["name"],
+        seed=config["seed"],
+        n_trials=0,
+        epochs=config["epochs"],
+        max_latency_ms=None,
+        workers=1,
+        worker=None,
+        control=None,
+        storage=None,
+        anchors=(name,),
+        searchspace={"name": "mobile", "plugins": []},
+        hardware=config["hardware"],
+        trainer=config["trainer"],
+        data=config["data"],
+        sampler={"name": "random"},
+        logger=config["logger"],
+        finalists={"epochs": config["epochs"], "seeds": 1},
+    )
     _compare(settings, folder)
     d, h = settings.data, settings.hardware
     try:
         data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"], with_test=True)
-        meter = Meter(h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"])
+        meter = Meter(
+            h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]
+        )
         bench = Bench(settings, data, meter)
         candidate = bench.candidate(name)
-        net = bench.make(candidate, settings.seed) if config["init"] is None else _pretrained(name, len(data.classes), data.channels)
+        net = (
+            bench.make(candidate, settings.seed)
+            if config["init"] is None
+            else _pretrained(name, len(data.classes), data.channels)
+        )
     except DataError as error:
         raise SettingsError(str(error)) from None
     except (UnknownNet, ArchitectureError, card.CardError) as error:
@@ -77,10 +97,18 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     recipe = bench.recipe(settings.epochs, settings.seed)
     found: dict[str, Any] = {}
     try:
-        trained = fit(net, data, recipe, on_epoch=on_epoch, checkpoint=folder / "last.ckpt", resolution=bench.resolution(candidate))
+        trained = fit(
+            net, data, recipe, on_epoch=on_epoch, checkpoint=folder / "last.ckpt", resolution=bench.resolution(candidate)
+        )
         x, y = data.open_test(candidate.id, settings.seed)
         top1_test, _ = evaluate(net, x, y, data, bench.resolution(candidate), device=recipe.device)
-        found = {"top1_val": trained.top1_val, "top1_test": top1_test, "test_n": len(y), "keep_rate": trained.keep_rate, "epochs": recipe.epochs}
+        found = {
+            "top1_val": trained.top1_val,
+            "top1_test": top1_test,
+            "test_n": len(y),
+            "keep_rate": trained.keep_rate,
+            "epochs": recipe.epochs,
+        }
         found["onnx_parity"] = save(candidate, net, bench, folder, found, settings.seed)
         measured = bench.latency(candidate, card.load(target) if isinstance(net, Network) else net)
         found |= latency_row(measured)
@@ -91,9 +119,13 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         raise SettingsError(f"trainer.lr={recipe.lr}: {error}; the last good checkpoint is {folder / 'last.ckpt'}") from None
     finally:
         run.end(found)
-    console.print(f"{name}: test top-1 {top1_test:.2f} % ({len(y)} images), val {trained.top1_val:.2f} %, {measured.latency_ms:.3f} ms "
-                  f"[{measured.low_ms:.3f}, {measured.high_ms:.3f}]; ONNX differs from torch by {found['onnx_parity']:.1e} of the largest logit",
-                  highlight=False, soft_wrap=True)  # fmt: skip
+    console.print(
+        f"{name}: test top-1 {top1_test:.2f} % ({len(y)} images), val {trained.top1_val:.2f} %, {measured.latency_ms:.3f} ms "
+        f"[{measured.low_ms:.3f}, {measured.high_ms:.3f}]; "
+        f"ONNX differs from torch by {found['onnx_parity']:.1e} of the largest logit",
+        highlight=False,
+        soft_wrap=True,
+    )
     return target
 
 
@@ -101,7 +133,9 @@ def _compare(settings: Settings, folder: Path) -> None:
     before = folder / ".settings.json"
     if before.exists():
         if differ := settings.differences(Settings.read(before).to_dict()):
-            raise SettingsError(f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name=")
+            raise SettingsError(
+                f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name="
+            )
     elif folder.is_dir() and any(folder.iterdir()):
         raise SettingsError(f"name={settings.name}: {folder} holds something else than a training; give another name=")
 
@@ -114,7 +148,9 @@ def _pretrained(name: str, classes: int, channels: int) -> Any:
     try:
         return timm.create_model(name[5:], pretrained=True, num_classes=classes, in_chans=channels)
     except Exception as error:  # no network, no such weights, a changed hub: whatever a download can end in
-        raise SettingsError(f"init=timm: the weights of {name} cannot be had here ({' '.join(str(error).split())[:150]}); use init=null") from None
+        raise SettingsError(
+            f"init=timm: the weights of {name} cannot be had here ({' '.join(str(error).split())[:150]}); use init=null"
+        ) from None
 
 
 def _read_curve(path: Path) -> list[tuple[int, float]]:

@@ -111,9 +111,20 @@ class Bench:
         precision = t["precision"]
         if precision == "auto":
             precision = "bf16-mixed" if device == "cuda" else "32-true"
-        return Recipe(epochs=epochs, lr=t["lr"], momentum=t["momentum"], weight_decay=t["weight_decay"], warmup_epochs=t["warmup_epochs"],
-                      label_smoothing=t["label_smoothing"], batch_size=t["batch_size"], seed=seed, precision=precision,
-                      channels_last=t["channels_last"], threads=t["threads"], device=device)  # fmt: skip
+        return Recipe(
+            epochs=epochs,
+            lr=t["lr"],
+            momentum=t["momentum"],
+            weight_decay=t["weight_decay"],
+            warmup_epochs=t["warmup_epochs"],
+            label_smoothing=t["label_smoothing"],
+            batch_size=t["batch_size"],
+            seed=seed,
+            precision=precision,
+            channels_last=t["channels_last"],
+            threads=t["threads"],
+            device=device,
+        )
 
     def latency(self, candidate: Candidate, net: nn.Module) -> Latency:
         """On this study's hardware; gated nets on validation images, with their own decisions."""
@@ -121,10 +132,14 @@ class Bench:
         # before training a value is measured, not these weights: the meter settles them, for the activations of a net that
         # was never trained shrink layer by layer into denormal numbers, which are slow
         subject = net if candidate.gated or candidate.architecture is None else candidate.architecture
-        return self.meter.measure([subject], input_shape=self.input_shape(candidate), images=images, mean=self.data.mean, std=self.data.std)[0]
+        return self.meter.measure(
+            [subject], input_shape=self.input_shape(candidate), images=images, mean=self.data.mean, std=self.data.std
+        )[0]
 
 
-def run_trial(candidate: Candidate, bench: Bench, seed: int, report: Report, on_epoch: Callable[[int, float], None]) -> Measurements:
+def run_trial(
+    candidate: Candidate, bench: Bench, seed: int, report: Report, on_epoch: Callable[[int, float], None]
+) -> Measurements:
     """Raises OverBudget, and whatever building, exporting, measuring or training raises."""
     begun = time.monotonic()
     settings = bench.settings
@@ -147,7 +162,9 @@ def run_trial(candidate: Candidate, bench: Bench, seed: int, report: Report, on_
             _tell(report, least)
             raise OverBudget(f"with all gates closed {least.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
     report("doing", "training")
-    trained: Fit = fit(net, bench.data, bench.recipe(settings.epochs, seed), on_epoch=on_epoch, resolution=bench.resolution(candidate))
+    trained: Fit = fit(
+        net, bench.data, bench.recipe(settings.epochs, seed), on_epoch=on_epoch, resolution=bench.resolution(candidate)
+    )
     if latency is None:
         report("doing", "measuring")
         latency = bench.latency(candidate, net)

@@ -104,7 +104,10 @@ class Searcher:
         """Places go by trial number: done ones first, then running ones; any running one below may turn out to need its."""
         rows = [t for t in self._trials() if is_row(t)]
         done = sum(self._searched(t) for t in rows)
-        below = sum(t.state == TrialState.RUNNING and t.number < number and t.user_attrs.get("origin", self.origin) == self.origin for t in rows)
+        below = sum(
+            t.state == TrialState.RUNNING and t.number < number and t.user_attrs.get("origin", self.origin) == self.origin
+            for t in rows
+        )
         return done + below < self.bench.settings.n_trials
 
     def _seen(self, net_id: str, number: int) -> FrozenTrial | None:
@@ -113,7 +116,11 @@ class Searcher:
             if t.user_attrs.get("id") == net_id and is_row(t):
                 if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or (t.state == TrialState.RUNNING and t.number < number):
                     return t
-                if t.state == TrialState.FAIL and "retry_of" not in t.user_attrs and "killed" not in t.user_attrs.get("reason", ""):
+                if (
+                    t.state == TrialState.FAIL
+                    and "retry_of" not in t.user_attrs
+                    and "killed" not in t.user_attrs.get("reason", "")
+                ):
                     return t  # it failed by itself, and would again
         return None
 
@@ -210,7 +217,9 @@ def main(folder: Path, index: int) -> None:
     d, h = settings.data, settings.hardware
     data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"])
     track = tracker(settings, folder)
-    with Meter(h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]) as meter:
+    with Meter(
+        h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]
+    ) as meter:
         bench = Bench(settings, data, meter)
         if index == 0 and "estimate" not in study.user_attrs:
             study.set_user_attr("val_n", data.val_images)

@@ -62,7 +62,10 @@ class Workers:
             died = True
             self.deaths += 1
             if self.deaths >= MAX_DEATHS:
-                raise WorkersFailed(f"worker {index} ended with code {code}, {self.deaths} such ends in a row; its log ends:\n{self._log_end(index)}")
+                raise WorkersFailed(
+                    f"worker {index} ended with code {code}, {self.deaths} such ends in a row; "
+                    f"its log ends:\n{self._log_end(index)}"
+                )
             self._start(index)
         return died
 
@@ -86,8 +89,14 @@ class Workers:
             visible = gpus.split(",") if gpus else [str(i) for i in range(default_workers("cuda"))]
             environment["CUDA_VISIBLE_DEVICES"] = visible[index % len(visible)]
         with open(self.folder / f"worker-{index}.log", "ab") as log:
-            self.running[index] = subprocess.Popen([sys.executable, "-m", "study.worker", str(self.folder), str(index)],
-                                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True)  # fmt: skip
+            self.running[index] = subprocess.Popen(
+                [sys.executable, "-m", "study.worker", str(self.folder), str(index)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
 
     def _log_end(self, index: int) -> str:
         return "\n".join((self.folder / f"worker-{index}.log").read_text(errors="replace").splitlines()[-15:])

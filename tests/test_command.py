@@ -11,12 +11,19 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(script, *arguments, cwd):
-    return subprocess.run([sys.executable, str(ROOT / f"{script}.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, str(ROOT / f"{script}.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
 
 
 def npz(path, **changes):
-    arrays = {"x_train": np.zeros((40, 8, 8, 1), np.uint8), "y_train": np.arange(40) % 4, "x_test": np.zeros((8, 8, 8, 1), np.uint8),
-              "y_test": np.arange(8) % 4, **changes}  # fmt: skip
+    arrays = {
+        "x_train": np.zeros((40, 8, 8, 1), np.uint8),
+        "y_train": np.arange(40) % 4,
+        "x_test": np.zeros((8, 8, 8, 1), np.uint8),
+        "y_test": np.arange(8) % 4,
+        **changes,
+    }
     np.savez(path, **{k: v for k, v in arrays.items() if v is not None})
     return path
 
@@ -62,7 +69,9 @@ def test_gpu_without_cuda(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA GPU")
     done = run("search", "hardware=gpu", cwd=tmp_path)
-    assert done.returncode == 2 and "hardware=gpu" in done.stderr and "hardware=cpu" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2 and "hardware=gpu" in done.stderr and "hardware=cpu" in done.stderr and done.stderr.count("\n") == 1
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,7 +88,9 @@ def test_gpu_without_cuda(tmp_path):
 def test_npz_without_the_keys_or_with_wrong_shapes(changes, said, tmp_path):
     path = npz(tmp_path / "mine.npz", **changes)
     done = run("search", "data=npz", f"data.path={path}", cwd=tmp_path)
-    assert done.returncode == 2 and said in done.stderr and "data.path" in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.returncode == 2 and said in done.stderr and "data.path" in done.stderr and done.stderr.count("\n") == 1, (
+        done.stderr
+    )
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -87,7 +98,12 @@ def test_a_storage_that_is_no_database_stays_as_it_is(tmp_path):
     path = tmp_path / "notes.db"
     path.write_text("my notes\n")
     done = run("search", f"storage=sqlite:///{path}", cwd=tmp_path)
-    assert done.returncode == 2 and "storage" in done.stderr and "not an SQLite database" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and "storage" in done.stderr
+        and "not an SQLite database" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
     assert path.read_text() == "my notes\n" and list(tmp_path.iterdir()) == [path]
 
 

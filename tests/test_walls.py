@@ -11,9 +11,32 @@ ROOT = Path(__file__).parent.parent
 ROOMS = ("searchspace", "trainers", "hardware", "study", "analysis", "conf")
 # room -> what it must never import
 FORBIDDEN = {
-    "searchspace": {"trainers", "hardware", "study", "analysis", "conf", "hydra", "omegaconf", "wandb", "wandb_workspaces", "optuna", "lightning"},
+    "searchspace": {
+        "trainers",
+        "hardware",
+        "study",
+        "analysis",
+        "conf",
+        "hydra",
+        "omegaconf",
+        "wandb",
+        "wandb_workspaces",
+        "optuna",
+        "lightning",
+    },
     "trainers": {"hardware", "study", "analysis", "conf", "hydra", "omegaconf", "wandb", "wandb_workspaces", "optuna"},
-    "hardware": {"trainers", "study", "analysis", "conf", "hydra", "omegaconf", "wandb", "wandb_workspaces", "optuna", "lightning"},
+    "hardware": {
+        "trainers",
+        "study",
+        "analysis",
+        "conf",
+        "hydra",
+        "omegaconf",
+        "wandb",
+        "wandb_workspaces",
+        "optuna",
+        "lightning",
+    },
     "study": {"conf", "hydra"},
     "analysis": {"trainers", "hardware", "study", "conf", "hydra", "omegaconf", "torch", "lightning"},
 }

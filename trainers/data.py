@@ -48,7 +48,6 @@ class ImageData:
     val: Pair
     source: Source | None = field(default=None, repr=False)
     with_test: bool = False
-    streaming: bool = False
     _opened: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
     @property
@@ -87,7 +86,9 @@ def look(name: str, path: str | None = None) -> tuple[int, int]:
     return len(source.classes), source.channels
 
 
-def load(name: str, path: str | None = None, fraction: float = 1.0, crop: int = 0, flip: bool = False, with_test: bool = False) -> Any:
+def load(
+    name: str, path: str | None = None, fraction: float = 1.0, crop: int = 0, flip: bool = False, with_test: bool = False
+) -> Any:
     """The data set of that name, split; an ImageData, for imagefolder the streaming FolderData of the same face."""
     if name == "imagefolder":
         from trainers.folders import load_folder
@@ -100,12 +101,26 @@ def load(name: str, path: str | None = None, fraction: float = 1.0, crop: int = 
         x, y = x[part], y[part]
     held = stratified(y, VAL_SHARE)
     if held.all():
-        raise DataError("data.fraction", f"{fraction} leaves {len(y)} images: too few for {len(source.classes)} classes; use a larger share")
+        raise DataError(
+            "data.fraction", f"{fraction} leaves {len(y)} images: too few for {len(source.classes)} classes; use a larger share"
+        )
     train, val = _tensors(x[~held], y[~held]), _tensors(x[held], y[held])
     pixels = train[0].reshape(-1, source.channels).double()
     std = pixels.std(0).clamp_min(1.0)
-    return ImageData(name, source.classes, source.channels, x.shape[1], tuple(pixels.mean(0).tolist()), tuple(std.tolist()), crop, flip,
-                     train, val, source, with_test)  # fmt: skip
+    return ImageData(
+        name,
+        source.classes,
+        source.channels,
+        x.shape[1],
+        tuple(pixels.mean(0).tolist()),
+        tuple(std.tolist()),
+        crop,
+        flip,
+        train,
+        val,
+        source,
+        with_test,
+    )
 
 
 def _tensors(x: np.ndarray, y: np.ndarray) -> Pair:

@@ -80,7 +80,6 @@ class FolderData:
     train_files: Files = field(repr=False)
     val_files: Files = field(repr=False)
     test_files: Files | None = field(default=None, repr=False)
-    streaming: bool = True
     _opened: set[tuple[str, int]] = field(default_factory=set, repr=False)
 
     @property
@@ -135,8 +134,19 @@ def load_folder(path: str | None, fraction: float, crop: int, flip: bool, with_t
     if fraction < 1:
         train, val = (_held_out(files, fraction, SPLIT_SEED + 2)[1] for files in (train, val))
     pixels = _statistics(train, size)
-    return FolderData("imagefolder", classes, 3, size, tuple(pixels.mean((0, 2, 3)).tolist()), tuple(pixels.std((0, 2, 3)).clamp_min(1).tolist()),
-                      crop, flip, train, val, test)  # fmt: skip
+    return FolderData(
+        "imagefolder",
+        classes,
+        3,
+        size,
+        tuple(pixels.mean((0, 2, 3)).tolist()),
+        tuple(pixels.std((0, 2, 3)).clamp_min(1).tolist()),
+        crop,
+        flip,
+        train,
+        val,
+        test,
+    )
 
 
 def _root(path: str | None) -> Path:
@@ -167,7 +177,10 @@ def _list(folder: Path, classes: tuple[str, ...]) -> Files:
 
 def _held_out(files: Files, share: float, seed: int) -> tuple[Files, Files]:
     held = stratified(files[1], share, seed)
-    return ([f for f, h in zip(files[0], held, strict=True) if not h], files[1][~held]), ([f for f, h in zip(files[0], held, strict=True) if h], files[1][held])
+    return ([f for f, h in zip(files[0], held, strict=True) if not h], files[1][~held]), (
+        [f for f, h in zip(files[0], held, strict=True) if h],
+        files[1][held],
+    )
 
 
 def _statistics(files: Files, size: int) -> Tensor:

@@ -20,7 +20,10 @@ def resized(x: Tensor, resolution: int) -> Tensor:
     x = x.permute(0, 3, 1, 2)
     if x.shape[2:] == (resolution, resolution):
         return x.contiguous()
-    parts = [F.interpolate(p.float(), (resolution, resolution), mode="bilinear", antialias=True, align_corners=False) for p in x.split(4096)]
+    parts = [
+        F.interpolate(p.float(), (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
+        for p in x.split(4096)
+    ]
     return torch.cat([p.round().clamp(0, 255).to(torch.uint8) for p in parts])
 
 
@@ -42,7 +45,9 @@ def augmented(x: Tensor, crop: int, flip: bool, generator: torch.Generator) -> T
 class InMemory:
     """Batches of tensors on their device. Training ones: shuffled, whole batches only, augmented, from one generator."""
 
-    def __init__(self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None = None, crop: int = 0, flip: bool = False):
+    def __init__(
+        self, x: Tensor, y: Tensor, batch_size: int, generator: torch.Generator | None = None, crop: int = 0, flip: bool = False
+    ):
         self.x, self.y, self.generator, self.crop, self.flip = x, y, generator, crop, flip
         self.batch_size = min(batch_size, len(y))
 

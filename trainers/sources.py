@@ -111,7 +111,9 @@ def _torchvision(kind: str, name: str, classes: tuple[str, ...] | None, channels
         try:
             return make(root, train=train, download=True)
         except Exception as error:  # urllib, socket, hash: whatever a download can end in
-            raise DataError("data.path", f"{name} is not in {root} and could not be downloaded ({' '.join(str(error).split())[:150]})") from None
+            raise DataError(
+                "data.path", f"{name} is not in {root} and could not be downloaded ({' '.join(str(error).split())[:150]})"
+            ) from None
 
     def read(train: bool) -> Arrays:
         found = dataset(train)
@@ -135,11 +137,17 @@ def _npz(path: str | None) -> Source:
         if len(y) != 1 or y_type.kind not in "iu" or y[0] != x[0]:
             raise DataError("data.path", f"{file}: y_{split} is {y_type} of shape {y}; it must hold {x[0]} whole numbers")
     if shapes["x_train"][0][1:] != shapes["x_test"][0][1:]:
-        raise DataError("data.path", f"{file}: x_train has images of {shapes['x_train'][0][1:]}, x_test of {shapes['x_test'][0][1:]}")
+        raise DataError(
+            "data.path", f"{file}: x_train has images of {shapes['x_train'][0][1:]}, x_test of {shapes['x_test'][0][1:]}"
+        )
     labels = _npz_read(file, "y_train")
     classes = int(labels.max()) + 1
     if labels.min() < 0 or len(np.unique(labels)) != classes or classes < 2:
-        raise DataError("data.path", f"{file}: y_train holds {len(np.unique(labels))} labels from {labels.min()} to {labels.max()}; they must be 0..classes-1")
+        raise DataError(
+            "data.path",
+            f"{file}: y_train holds {len(np.unique(labels))} labels from {labels.min()} to {labels.max()}; "
+            "they must be 0..classes-1",
+        )
 
     def read(split: str) -> Arrays:
         x, y = _npz_read(file, f"x_{split}"), _npz_read(file, f"y_{split}").astype(np.int64)

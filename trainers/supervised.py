@@ -21,7 +21,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -31,6 +31,7 @@ from torch.nn import functional as F
 
 from searchspace.network import Network
 from trainers.data import ImageData
+from trainers.folders import FolderData
 from trainers.loaders import DataModule, resized
 
 
@@ -70,7 +71,10 @@ class Fit:
 class Supervised(L.LightningModule):
     """x: (N, C, H, W) raw pixels, y: (N,). Normalises and counts on the device."""
 
-    def __init__(self, net: nn.Module, data: ImageData, recipe: Recipe, steps_per_epoch: int):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, data: Any, recipe: Recipe, steps_per_epoch: int):
         super().__init__()
         self.net, self.recipe, self.steps_per_epoch = net, recipe, steps_per_epoch
         self.register_buffer("mean", torch.tensor(data.mean).view(1, -1, 1, 1), persistent=False)
@@ -112,7 +116,9 @@ class Supervised(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         r = self.recipe
-        groups = [{"params": p, "weight_decay": r.weight_decay if decays else 0.0} for decays, p in parameter_groups(self.net) if p]
+        groups = [
+            {"params": p, "weight_decay": r.weight_decay if decays else 0.0} for decays, p in parameter_groups(self.net) if p
+        ]
         optimiser = torch.optim.SGD(groups, lr=r.lr, momentum=r.momentum, nesterov=r.momentum > 0)
         total, warm = r.epochs * self.steps_per_epoch, round(r.warmup_epochs * self.steps_per_epoch)
 
@@ -134,7 +140,11 @@ class Supervised(L.LightningModule):
 
 def parameter_groups(net: nn.Module) -> list[tuple[bool, list[nn.Parameter]]]:
     """(decays, parameters): weights of convolutions and linear layers decay, but for depthwise ones."""
-    decaying = {id(m.weight) for m in net.modules() if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and not m.groups == m.in_channels > 1)}
+    decaying = {
+        id(m.weight)
+        for m in net.modules()
+        if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and not m.groups == m.in_channels > 1)
+    }
     parameters = list(net.parameters())
     return [(True, [p for p in parameters if id(p) in decaying]), (False, [p for p in parameters if id(p) not in decaying])]
 
@@ -146,7 +156,14 @@ def tally(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     else:
         logits, kept = net(x), x.new_zeros(len(y), 0)
     right = (logits.argmax(1) == y).sum()
-    return torch.stack([torch.tensor(float(len(y)), device=x.device), right.float(), kept.float().sum(), torch.tensor(float(kept.numel()), device=x.device)])
+    return torch.stack(
+        [
+            torch.tensor(float(len(y)), device=x.device),
+            right.float(),
+            kept.float().sum(),
+            torch.tensor(float(kept.numel()), device=x.device),
+        ]
+    )
 
 
 def rates(counts: Tensor) -> tuple[float, float | None]:
@@ -185,7 +202,7 @@ class _EachEpoch(L.Callback):
             part.unlink(missing_ok=True)
 
 
-def fit(net: nn.Module, data: ImageData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
+def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
         checkpoint: Path | None = None, resolution: int | None = None) -> Fit:  # fmt: skip
     """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch. With `checkpoint`, goes on from it when it is there
     (CheckpointError when it is another net's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
@@ -194,7 +211,11 @@ def fit(net: nn.Module, data: ImageData, recipe: Recipe, on_epoch: Callable[[int
     if recipe.device == "cpu":
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
-    batches = data.module(resolution, recipe) if data.streaming else DataModule(data, resolution, recipe.batch_size, recipe.seed, recipe.device)
+    batches: L.LightningDataModule
+    if isinstance(data, FolderData):
+        batches = data.module(resolution, recipe)
+    else:
+        batches = DataModule(data, resolution, recipe.batch_size, recipe.seed, recipe.device)
     steps = max(1, data.train_images // min(recipe.batch_size, data.train_images))
     module = Supervised(net, data, recipe, steps)
     if recipe.channels_last:
@@ -205,11 +226,20 @@ def fit(net: nn.Module, data: ImageData, recipe: Recipe, on_epoch: Callable[[int
     begun = time.monotonic()
     with _quiet():
         trainer = L.Trainer(
-            accelerator="gpu" if recipe.device == "cuda" else "cpu", devices=1, precision=recipe.precision, max_epochs=recipe.epochs,
-            logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
-            use_distributed_sampler=False, inference_mode=True, plugins=[LightningEnvironment()],  # not Slurm's, in a worker of ours
+            accelerator="gpu" if recipe.device == "cuda" else "cpu",
+            devices=1,
+            precision=cast(Any, recipe.precision),
+            max_epochs=recipe.epochs,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            inference_mode=True,
+            plugins=[LightningEnvironment()],  # not Slurm's, in a worker of ours
             callbacks=[_EachEpoch(on_epoch, checkpoint)],
-        )  # fmt: skip
+        )
         handler = signal.getsignal(signal.SIGINT) if _in_main_thread() else None
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
@@ -219,10 +249,14 @@ def fit(net: nn.Module, data: ImageData, recipe: Recipe, on_epoch: Callable[[int
             if handler is not None:
                 signal.signal(signal.SIGINT, handler)  # which it leaves ignored
     seconds = time.monotonic() - begun
-    return Fit(module.top1_val, module.keep_rate, recipe.epochs, seconds, recipe.epochs * steps * recipe.batch_size / max(seconds, 1e-9))
+    return Fit(
+        module.top1_val, module.keep_rate, recipe.epochs, seconds, recipe.epochs * steps * recipe.batch_size / max(seconds, 1e-9)
+    )
 
 
-def evaluate(net: nn.Module, x: Tensor, y: Tensor, data: ImageData, resolution: int, batch_size: int = 512, device: str = "cpu") -> tuple[float, float | None]:
+def evaluate(
+    net: nn.Module, x: Tensor, y: Tensor, data: ImageData, resolution: int, batch_size: int = 512, device: str = "cpu"
+) -> tuple[float, float | None]:
     """Top-1 in percent and keep rate on images x: (N, H, W, C) uint8, y: (N,)."""
     module = Supervised(net, data, Recipe(1), 1).to(device).eval()
     counts = torch.zeros(4, device=device)

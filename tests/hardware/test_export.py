@@ -47,12 +47,8 @@ def gated_net(family, gate, sharing, size, blocks=4, width=8):
     first = Stage((block(family, width), *(block(family, width, gate=gate) for _ in range(blocks))))
     stages = [first]
     if FAMILIES[family].shortcut == "always":  # a skipped transition is a 1x1 convolution
-        stages.append(
-            Stage((block(family, 2 * width, stride=2, gate=gate), block(family, 2 * width, gate=gate)))
-        )
-    return lively(
-        Architecture(Stem(width), tuple(stages), Head(), size, 5, gate_sharing=sharing, skip_alpha=0.1)
-    ).eval()
+        stages.append(Stage((block(family, 2 * width, stride=2, gate=gate), block(family, 2 * width, gate=gate))))
+    return lively(Architecture(Stem(width), tuple(stages), Head(), size, 5, gate_sharing=sharing, skip_alpha=0.1)).eval()
 
 
 def force(net, pattern):
@@ -148,9 +144,7 @@ def _kernels(data, x, folder):
     ran = session(data, enable_profiling=True, profile_file_prefix=str(folder / "profile"))
     ran.run(None, {"image": x})
     events = json.loads(Path(ran.end_profiling()).read_text())
-    names = Counter(
-        e["args"]["op_name"] for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time")
-    )
+    names = Counter(e["args"]["op_name"] for e in events if e.get("cat") == "Node" and e["name"].endswith("_kernel_time"))
     return sum(n for name, n in names.items() if name.endswith("Conv"))
 
 
@@ -222,9 +216,7 @@ def test_channels_last_weights_export_alike():
     assert to_onnx(net.to(memory_format=torch.channels_last), (1, 3, 16, 16)) == plain
 
 
-@pytest.mark.parametrize(
-    "name", ["timm:mobilenetv3_small_050", "timm:regnetx_002", "torchvision:shufflenet_v2_x0_5"]
-)
+@pytest.mark.parametrize("name", ["timm:mobilenetv3_small_050", "timm:regnetx_002", "torchvision:shufflenet_v2_x0_5"])
 def test_nets_of_others(name):
     package, _, net_name = name.partition(":")
     if package == "timm":

@@ -71,10 +71,7 @@ def test_held_by_another_process_until_it_is_killed(device):
 
 
 def test_sections_of_two_processes_never_overlap(device):
-    both = [
-        subprocess.Popen([sys.executable, "-c", TAKE_TURNS, device], stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    both = [subprocess.Popen([sys.executable, "-c", TAKE_TURNS, device], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     slices = sorted(tuple(map(float, line.split())) for p in both for line in p.communicate()[0].splitlines())
     assert len(slices) == 60 and all(p.returncode == 0 for p in both)
     assert all(before[1] <= after[0] for before, after in pairwise(slices))
@@ -93,6 +90,4 @@ def test_without_flock_it_is_said_once(monkeypatch, recwarn):
     for _ in range(3):
         with lock.exclusive("test-none"):
             pass
-    assert [str(w.message) for w in recwarn.list] == [
-        "no flock on this platform: measurements of several processes may overlap"
-    ]
+    assert [str(w.message) for w in recwarn.list] == ["no flock on this platform: measurements of several processes may overlap"]

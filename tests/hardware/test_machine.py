@@ -10,9 +10,7 @@ from hardware.machine import fingerprint, fingerprint_id
 
 
 def in_a_fresh_process(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def test_plain_values_that_say_something():
@@ -40,6 +38,4 @@ def test_importing_hardware_and_its_fingerprint_imports_no_torch():
     code = "import sys, hardware, hardware.machine\n"
     code += "hardware.machine.fingerprint(); print('torch' in sys.modules)"
     assert in_a_fresh_process(code) == "False"
-    assert (
-        in_a_fresh_process(code.replace("hardware.machine.fingerprint()", "hardware.Meter")) == "True"
-    )  # the test can fail
+    assert in_a_fresh_process(code.replace("hardware.machine.fingerprint()", "hardware.Meter")) == "True"  # the test can fail

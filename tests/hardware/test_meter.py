@@ -84,9 +84,7 @@ def meter_in(monkeypatch):
                 return out, None
 
         monkeypatch.setitem(RUNTIMES, "fake", Fake)
-        return Meter(
-            "cpu", "fake", clock=world.clock, cpu_clock=world.cpu_clock, sleep=world.sleep, **options
-        )
+        return Meter("cpu", "fake", clock=world.clock, cpu_clock=world.cpu_clock, sleep=world.sleep, **options)
 
     return make
 
@@ -225,11 +223,7 @@ def test_real_nets_side_by_side(runtime):
             1,
             "fp32",
         )
-        assert (
-            row.keep_rate is None
-            and row.stopped in ("4 rounds", "within 1 %")
-            and row.machine.startswith("m")
-        )
+        assert row.keep_rate is None and row.stopped in ("4 rounds", "within 1 %") and row.machine.startswith("m")
 
 
 def _biased(net, keep):
@@ -253,9 +247,7 @@ def test_a_gated_net_is_the_mean_over_images_with_its_keep_rate(runtime):
         skip_alpha=0.1,
     )
     with quick(runtime=runtime) as meter:
-        kept, skipped = meter.measure(
-            [_biased(build(deep), True), _biased(build(deep), False)], images=images(64, 20)
-        )
+        kept, skipped = meter.measure([_biased(build(deep), True), _biased(build(deep), False)], images=images(64, 20))
     assert (kept.keep_rate, skipped.keep_rate) == (1.0, 0.0)
     assert kept.n == skipped.n == 64 * 4
     assert skipped.latency_ms < 0.8 * kept.latency_ms

@@ -11,9 +11,7 @@ from hardware.runtimes import RUNTIMES, make_runtime
 from searchspace import build
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
 
-STATIC = Architecture(
-    Stem(8), (Stage((Block("inverted", 8, hidden=16, stride=2), Block("residual", 8))),), Head(), 15, 5
-)
+STATIC = Architecture(Stem(8), (Stage((Block("inverted", 8, hidden=16, stride=2), Block("residual", 8))),), Head(), 15, 5)
 GATED = Architecture(
     Stem(8),
     (Stage((Block("residual", 8), Block("residual", 8, gate="rnn"))),),
@@ -55,9 +53,7 @@ def test_logits_are_those_of_torch(device, name):
     runtime.prepare(net, x.shape, 110.0, 50.0)
     logits, kept = answer(runtime, x)
     assert kept is None
-    assert (
-        np.abs(logits - expected).max() <= (1e-5 if device == "cpu" else 5e-3) * np.abs(expected).max()
-    )  # CUDA: TF32
+    assert np.abs(logits - expected).max() <= (1e-5 if device == "cpu" else 5e-3) * np.abs(expected).max()  # CUDA: TF32
     assert [p.stride() for p in net.parameters()] == strides and runtime.version()
     logits[:] = 0
     assert np.abs(answer(runtime, pixels(STATIC, 2) // 2)[0]).max() > 0  # another image, another answer
@@ -79,9 +75,7 @@ def test_gated_nets_skip(name):
 
 @compiler
 def test_compiled_refuses_gated_nets():
-    with pytest.raises(
-        RuntimeUnavailable, match="cannot skip the blocks of a gated net: use runtime=onnxruntime or eager"
-    ):
+    with pytest.raises(RuntimeUnavailable, match="cannot skip the blocks of a gated net: use runtime=onnxruntime or eager"):
         make_runtime("cpu", "compiled").prepare(build(GATED), (1, 3, 16, 16))
 
 

@@ -39,7 +39,9 @@ def test_id_does_not_depend_on_the_order_of_keys(rng):
 def test_id_does_not_depend_on_the_process():
     code = "from searchspace.anchors import anchor; print(anchor('skipnet_20-rnn').id)"
     ids = {
-        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": str(i)}, capture_output=True, text=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": str(i)}, capture_output=True, text=True, check=True
+        ).stdout
         for i in (1, 2)
     }
     assert ids == {anchor("skipnet_20-rnn").id + "\n"}
@@ -96,7 +98,10 @@ def test_the_ungated_twin_is_the_resnet():
 
 
 def test_importing_values_and_spaces_imports_no_torch():
-    code = "import searchspace.architecture, searchspace.space, searchspace.anchors, sys; import searchspace as ss; ss.space('mobile'); print('torch' in sys.modules)"
+    code = (
+        "import searchspace.architecture, searchspace.space, searchspace.anchors, sys\n"
+        "import searchspace as ss; ss.space('mobile'); print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 

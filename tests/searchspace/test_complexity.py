@@ -19,7 +19,12 @@ def test_mobilenet_v1_table_2():
     macs = {t: s.macs for t, s in c.by_type.items()}
     assert macs == {"conv1x1": 539_492_352, "depthwise": 17_385_984, "conv": 10_838_016, "linear": 1_024_000}
     assert [round(100 * macs[t] / c.macs, 2) for t in ("conv1x1", "depthwise", "conv", "linear")] == [94.86, 3.06, 1.91, 0.18]
-    assert [round(100 * c.by_type[t].weights / c.weights, 2) for t in ("conv1x1", "depthwise", "conv", "linear")] == [74.59, 1.06, 0.02, 24.33]
+    assert [round(100 * c.by_type[t].weights / c.weights, 2) for t in ("conv1x1", "depthwise", "conv", "linear")] == [
+        74.59,
+        1.06,
+        0.02,
+        24.33,
+    ]
     assert ss.anchor("mobilenet_v1").blocks[-1].stride == 1  # Table 1 prints 2, which its own sizes contradict
 
 
@@ -42,7 +47,11 @@ def test_resnets_for_cifar(depth, macs_m):
 def test_same_counts_as_torchvision():
     from torchvision.models import mobilenet_v2, mobilenet_v3_large, mobilenet_v3_small
 
-    for name, make in (("mobilenet_v2", mobilenet_v2), ("mobilenet_v3_large", mobilenet_v3_large), ("mobilenet_v3_small", mobilenet_v3_small)):
+    for name, make in (
+        ("mobilenet_v2", mobilenet_v2),
+        ("mobilenet_v3_large", mobilenet_v3_large),
+        ("mobilenet_v3_small", mobilenet_v3_small),
+    ):
         with torch.device("meta"):
             theirs = ss.count(make(), (1, 3, 224, 224))
         ours = ss.count(ss.anchor(name))
@@ -75,7 +84,10 @@ def test_parts_add_up_and_keep_rates_save():
 
 
 def test_shared_gates_weigh_once():
-    each, one = (ss.count(ss.space("skipnet", resolutions=(32,), classes=10).decode({**_params(), "gate_sharing": s})) for s in ("per_block", "shared"))
+    each, one = (
+        ss.count(ss.space("skipnet", resolutions=(32,), classes=10).decode({**_params(), "gate_sharing": s}))
+        for s in ("per_block", "shared")
+    )
     assert one.params < each.params and one.macs == each.macs
 
 

@@ -17,8 +17,14 @@ def nets():
     """Every registered family x activation x SE x kernel, and every gate where the family has a shortcut."""
     for family, act, se, kernel in itertools.product(BLOCKS, ACTIVATIONS, (0, 4), (3, 5)):
         hidden = 12 if FAMILIES[family].expands else 0
-        yield f"{family}-{act}-se{se}-k{kernel}", [Block(family, 8, 2, kernel, hidden, se, act), Block(family, 8, 1, kernel, hidden, se, act)], {}
-    for family, gate, sharing in itertools.product([f for f in BLOCKS if FAMILIES[f].shortcut != "never"], GATES, ("per_block", "shared")):
+        yield (
+            f"{family}-{act}-se{se}-k{kernel}",
+            [Block(family, 8, 2, kernel, hidden, se, act), Block(family, 8, 1, kernel, hidden, se, act)],
+            {},
+        )
+    for family, gate, sharing in itertools.product(
+        [f for f in BLOCKS if FAMILIES[f].shortcut != "never"], GATES, ("per_block", "shared")
+    ):
         hidden = 12 if FAMILIES[family].expands else 0
         first = Block(family, 8, 2, hidden=hidden)
         more = [Block(family, 8, 1, hidden=hidden, gate=gate)] * 2
@@ -32,7 +38,9 @@ CASES = list(nets())
 @pytest.mark.parametrize("size", [7, 12, 1])
 @pytest.mark.parametrize(("blocks", "gating"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_everything_registered(blocks, gating, size):
-    a = Architecture(Stem(8), (Stage(tuple(blocks)),), Head(16, 12, "h_swish"), resolution=size, classes=3, in_channels=2, **gating)
+    a = Architecture(
+        Stem(8), (Stage(tuple(blocks)),), Head(16, 12, "h_swish"), resolution=size, classes=3, in_channels=2, **gating
+    )
     assert Architecture.from_json(a.to_json()) == a
     torch.manual_seed(0)
     net = ss.build(a)

@@ -20,10 +20,21 @@ TINY = SearchSpace(
     gates=("none", "rnn"), skip_alphas=(0.1, 1.0),
 )  # fmt: skip
 PAIRS = SearchSpace(
-    name="pairs", classes=2, in_channels=1, skeletons=("resnet",), alphas=(0.1, 0.2, 1.0), activations=("relu", "relu_h_swish"), resolutions=(8,),
-    families=("separable", "inverted", "residual"), kernels=(3,), expansions=(1, 2), depths=(1, 2), squeeze_excite=(False,),
-    gates=("none", "ff1", "rnn"), skip_alphas=(0.1,),
-)  # fmt: skip
+    name="pairs",
+    classes=2,
+    in_channels=1,
+    skeletons=("resnet",),
+    alphas=(0.1, 0.2, 1.0),
+    activations=("relu", "relu_h_swish"),
+    resolutions=(8,),
+    families=("separable", "inverted", "residual"),
+    kernels=(3,),
+    expansions=(1, 2),
+    depths=(1, 2),
+    squeeze_excite=(False,),
+    gates=("none", "ff1", "rnn"),
+    skip_alphas=(0.1,),
+)
 
 
 class Rng:
@@ -95,7 +106,9 @@ def test_size_is_the_number_of_distinct_nets(space):
 
 
 def test_every_net_of_a_small_space_is_reached_by_neighbours():
-    space = SearchSpace(**{**{f: getattr(TINY, f) for f in TINY.__dataclass_fields__}, "skeletons": ("resnet",), "alphas": (0.5,)})
+    space = SearchSpace(
+        **{**{f: getattr(TINY, f) for f in TINY.__dataclass_fields__}, "skeletons": ("resnet",), "alphas": (0.5,)}
+    )
     start = space.decode(space.encode(draw(space, random.Random(0))[0]))
     seen, todo = {start}, [start]
     while todo:
@@ -106,7 +119,20 @@ def test_every_net_of_a_small_space_is_reached_by_neighbours():
     assert len(seen) == space.size()
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1-0.25", "mobilenet_v1", "mobilenet_v2-0.5", "mobilenet_v2", "resnet_20", "resnet_38", "skipnet_20-rnn", "skipnet_38-ff1", "skipnet_38-ff2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v1-0.25",
+        "mobilenet_v1",
+        "mobilenet_v2-0.5",
+        "mobilenet_v2",
+        "resnet_20",
+        "resnet_38",
+        "skipnet_20-rnn",
+        "skipnet_38-ff1",
+        "skipnet_38-ff2",
+    ],
+)
 @pytest.mark.parametrize("resolution", [16, 24, 33])
 def test_anchors_are_points_of_the_space(name, resolution):
     net = anchor(name, resolution=resolution, classes=10, in_channels=1)
@@ -134,7 +160,10 @@ def test_strides_drop_from_the_front():
     assert [net.stem.stride, *(b.stride for b in net.blocks if b.stride > 1)] == [1, 2, 2, 2, 2]
     for resolution, min_map in itertools.product((8, 15, 16, 17, 31, 224), (1, 2, 4)):
         size = resolution
-        for stride in (n := anchor("mobilenet_v2", resolution=resolution, min_map=min_map)).stem.stride, *(b.stride for b in n.blocks):
+        for stride in (
+            (n := anchor("mobilenet_v2", resolution=resolution, min_map=min_map)).stem.stride,
+            *(b.stride for b in n.blocks),
+        ):
             size = -(-size // stride)
         assert size >= min_map
 
@@ -154,6 +183,11 @@ def test_choices_are_asked_only_where_they_mean_something():
 
 
 def test_bad_ranges_name_the_field():
-    for ranges, field in [({"alphas": ()}, "alphas"), ({"kernels": (3, 3)}, "kernels"), ({"families": ("ghost",)}, "families"), ({"depths": (0,)}, "depths")]:
+    for ranges, field in [
+        ({"alphas": ()}, "alphas"),
+        ({"kernels": (3, 3)}, "kernels"),
+        ({"families": ("ghost",)}, "families"),
+        ({"depths": (0,)}, "depths"),
+    ]:
         with pytest.raises(ArchitectureError, match=f"searchspace.{field}"):
             SearchSpace(**ranges)

@@ -11,9 +11,22 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 # nets of some hundred parameters on the smallest images: a trial takes a second
-SMALL = ["searchspace=mobile", "hardware=cpu", "searchspace.skeletons=[mobilenet_v1]", "searchspace.alphas=[0.25]", "searchspace.families=[separable,residual]",
-         "searchspace.depths=[1,2]", "searchspace.activations=[relu]", "data.resolutions=[12]", "data.resolution=12", "anchors=[mobilenet_v1-0.25]",
-         "epochs=1", "finalists.epochs=1", "hardware.spread_s=0", "logger=none"]  # fmt: skip
+SMALL = [
+    "searchspace=mobile",
+    "hardware=cpu",
+    "searchspace.skeletons=[mobilenet_v1]",
+    "searchspace.alphas=[0.25]",
+    "searchspace.families=[separable,residual]",
+    "searchspace.depths=[1,2]",
+    "searchspace.activations=[relu]",
+    "data.resolutions=[12]",
+    "data.resolution=12",
+    "anchors=[mobilenet_v1-0.25]",
+    "epochs=1",
+    "finalists.epochs=1",
+    "hardware.spread_s=0",
+    "logger=none",
+]
 
 
 class Search:
@@ -30,7 +43,9 @@ class Search:
         return subprocess.run(self.command(*more), cwd=self.cwd, capture_output=True, text=True, timeout=timeout)
 
     def start(self, *more):
-        return subprocess.Popen(self.command(*more), cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        return subprocess.Popen(
+            self.command(*more), cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
 
     def rows(self):
         """(number, state, origin, id) of the trials that are rows."""
@@ -39,15 +54,21 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         study = optuna.load_study(study_name=self.name, storage=f"sqlite:///{self.folder / 'study.db'}")
         hidden = {"duplicate_of", "withdrawn"}
-        return [(t.number, t.state.name, t.user_attrs.get("origin"), t.user_attrs.get("id")) for t in study.get_trials(deepcopy=False)
-                if not hidden & t.user_attrs.keys()]  # fmt: skip
+        return [
+            (t.number, t.state.name, t.user_attrs.get("origin"), t.user_attrs.get("id"))
+            for t in study.get_trials(deepcopy=False)
+            if not hidden & t.user_attrs.keys()
+        ]
 
     def finished(self):
         """Number of trials that are over, told by the database itself; 0 before there is one."""
         try:
             with sqlite3.connect(f"file:{self.folder / 'study.db'}?mode=ro", uri=True, timeout=5) as db:
-                return db.execute("select count(*) from trials t join studies s using (study_id) where s.study_name = ? and t.state = 'COMPLETE'",
-                                  (self.name,)).fetchone()[0]  # fmt: skip
+                return db.execute(
+                    "select count(*) from trials t join studies s using (study_id) "
+                    "where s.study_name = ? and t.state = 'COMPLETE'",
+                    (self.name,),
+                ).fetchone()[0]
         except sqlite3.Error:
             return 0
 

@@ -13,8 +13,24 @@ import pytest
 import searchspace as ss
 from tests.study.conftest import ROOT, kill
 
-COLUMNS = ["number", "state", "id", "origin", "reason", "seed", "top1_val", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_n", "keep_rate",
-           "macs_m", "params_m", "epochs", "seconds"]  # fmt: skip
+COLUMNS = [
+    "number",
+    "state",
+    "id",
+    "origin",
+    "reason",
+    "seed",
+    "top1_val",
+    "latency_ms",
+    "latency_low_ms",
+    "latency_high_ms",
+    "latency_n",
+    "keep_rate",
+    "macs_m",
+    "params_m",
+    "epochs",
+    "seconds",
+]
 
 
 def searched(rows):
@@ -22,7 +38,9 @@ def searched(rows):
 
 
 def report(search, *arguments):
-    return subprocess.run([sys.executable, str(ROOT / "report.py"), *arguments], cwd=search.cwd, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "report.py"), *arguments], cwd=search.cwd, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_the_whole_way(search):
@@ -36,7 +54,10 @@ def test_the_whole_way(search):
         table = list(csv.DictReader(file))
     assert list(table[0])[: len(COLUMNS)] == COLUMNS and len(table) == len(rows)
     for row in table:
-        assert 0 < float(row["latency_low_ms"]) <= float(row["latency_ms"]) <= float(row["latency_high_ms"]) and float(row["top1_val"]) > 0
+        assert (
+            0 < float(row["latency_low_ms"]) <= float(row["latency_ms"]) <= float(row["latency_high_ms"])
+            and float(row["top1_val"]) > 0
+        )
     with open(search.folder / "front.csv") as file:
         front = list(csv.DictReader(file))
     assert front and all(0 <= float(r["top1_test"]) <= 100 for r in front)
@@ -47,7 +68,11 @@ def test_the_whole_way(search):
         assert {p.name for p in folder.iterdir()} == {"architecture.json", "weights.safetensors", "model.onnx", "card.json"}
         net = ss.load(folder)
         assert net.architecture.id == row["id"] and not net.training
-        assert net.card["latency"]["n"] >= 24 and net.card["onnx_parity"] < 1e-4 and abs(net.card["top1_test"] - float(row["top1_test"])) < 1e-4
+        assert (
+            net.card["latency"]["n"] >= 24
+            and net.card["onnx_parity"] < 1e-4
+            and abs(net.card["top1_test"] - float(row["top1_test"])) < 1e-4
+        )
     assert not list(search.folder.glob("*.log")), "a worker complained"
 
     again = search.run("n_trials=3")
@@ -55,7 +80,12 @@ def test_the_whole_way(search):
     more = search.run("n_trials=4", "workers=1")
     assert more.returncode == 0 and len(searched(search.rows())) == 4
     other = search.run("n_trials=4", "seed=1")
-    assert other.returncode == 2 and "seed: 0 → 1" in other.stderr and other.stderr.count("\n") == 1 and len(searched(search.rows())) == 4
+    assert (
+        other.returncode == 2
+        and "seed: 0 → 1" in other.stderr
+        and other.stderr.count("\n") == 1
+        and len(searched(search.rows())) == 4
+    )
     fewer = search.run("n_trials=2")
     assert fewer.returncode == 2 and "n_trials" in fewer.stderr
 
@@ -71,8 +101,14 @@ def test_the_whole_way(search):
 
 
 def test_a_budget_keeps_slow_nets_from_training(search):
-    done = search.run("n_trials=1", "max_latency_ms=0.000001", "searchspace.depths=[1]", "searchspace.kernels=[3]", "searchspace.squeeze_excite=[false]",
-                      "searchspace.families=[separable]")  # fmt: skip
+    done = search.run(
+        "n_trials=1",
+        "max_latency_ms=0.000001",
+        "searchspace.depths=[1]",
+        "searchspace.kernels=[3]",
+        "searchspace.squeeze_excite=[false]",
+        "searchspace.families=[separable]",
+    )
     assert done.returncode == 0, done.stderr
     assert "ended early" in done.stdout and "used up" in done.stdout  # the one net of this space is over the budget
     with open(search.folder / "trials.csv") as file:
@@ -84,7 +120,7 @@ def test_ctrl_c_tells_how_to_go_on(search):
     process = search.start("n_trials=50")
     _wait(lambda: search.finished() >= 2, process)
     os.kill(process.pid, signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "Interrupted" in err and "search.py" in err and "n_trials=50" in err and "Traceback" not in err
 

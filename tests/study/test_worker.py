@@ -12,12 +12,27 @@ from study.storage import give_back_dead, is_row, open_storage, open_study
 from study.tracking import NoTracker
 from study.trial import Candidate, Measurements, OverBudget
 
-SPACE = SearchSpace(name="tiny", classes=2, in_channels=1, skeletons=("resnet",), alphas=(0.25, 0.5), activations=("relu", "swish"), resolutions=(8,),
-                    families=("residual",), kernels=(3,), expansions=(1,), depths=(1,), squeeze_excite=(False, True), gates=("none",))  # fmt: skip
+SPACE = SearchSpace(
+    name="tiny",
+    classes=2,
+    in_channels=1,
+    skeletons=("resnet",),
+    alphas=(0.25, 0.5),
+    activations=("relu", "swish"),
+    resolutions=(8,),
+    families=("residual",),
+    kernels=(3,),
+    expansions=(1,),
+    depths=(1,),
+    squeeze_excite=(False, True),
+    gates=("none",),
+)
 
 
 DEAD = {"host": worker.mine()["host"], "pid": 2**22 + 1, "born": "1"}
-pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning"
+)
 
 
 class FakeBench:
@@ -57,7 +72,9 @@ def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sam
 def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "run_trial", measured)
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    open_study(open_storage(url), "s", ["maximize", "minimize"]).enqueue_trial({}, user_attrs={"origin": "anchor", "net": "mine:net"})
+    open_study(open_storage(url), "s", ["maximize", "minimize"]).enqueue_trial(
+        {}, user_attrs={"origin": "anchor", "net": "mine:net"}
+    )
     big = SearchSpace(classes=2, in_channels=1, resolutions=(16,))
 
     def work(index):
@@ -97,8 +114,14 @@ def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
 
 def test_a_seen_proposal_is_answered_from_the_record(study, monkeypatch):
     monkeypatch.setattr(worker, "run_trial", measured)
-    monkeypatch.setattr(worker, "make", lambda name, seed: optuna.samplers.PartialFixedSampler(
-        {"alpha": 0.25, "activation": "relu", "s0.se": False, "s1.se": False, "s2.se": False}, optuna.samplers.RandomSampler(seed=seed)))  # fmt: skip
+    monkeypatch.setattr(
+        worker,
+        "make",
+        lambda name, seed: optuna.samplers.PartialFixedSampler(
+            {"alpha": 0.25, "activation": "relu", "s0.se": False, "s1.se": False, "s2.se": False},
+            optuna.samplers.RandomSampler(seed=seed),
+        ),
+    )
     worker.Searcher(study, FakeBench(2), "any", 0, "search", NoTracker()).run()
     trained = rows(study)
     hidden = [t for t in study.get_trials(deepcopy=False) if not is_row(t)]

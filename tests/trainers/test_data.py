@@ -15,8 +15,12 @@ from trainers.sources import stratified
 
 def arrays(n_train=60, n_test=12, size=6, channels=3, classes=3):
     rng = np.random.default_rng(0)
-    return {"x_train": rng.integers(0, 256, (n_train, size, size, channels), np.uint8), "y_train": np.arange(n_train) % classes,
-            "x_test": rng.integers(0, 256, (n_test, size, size, channels), np.uint8), "y_test": np.arange(n_test) % classes}  # fmt: skip
+    return {
+        "x_train": rng.integers(0, 256, (n_train, size, size, channels), np.uint8),
+        "y_train": np.arange(n_train) % classes,
+        "x_test": rng.integers(0, 256, (n_test, size, size, channels), np.uint8),
+        "y_test": np.arange(n_test) % classes,
+    }
 
 
 def npz(path, **changes):
@@ -105,8 +109,15 @@ def test_every_npz_error_is_one_line_with_the_field(tmp_path, changes, said):
 
 def test_other_errors(tmp_path):
     (tmp_path / "text.npz").write_text("no zip")
-    cases = [("npz", None), ("npz", str(tmp_path / "no.npz")), ("npz", str(tmp_path / "text.npz")), ("fashion_mnist", str(tmp_path)), ("imagefolder", str(tmp_path)),
-             ("imagefolder", None), ("mnist9", None)]  # fmt: skip
+    cases = [
+        ("npz", None),
+        ("npz", str(tmp_path / "no.npz")),
+        ("npz", str(tmp_path / "text.npz")),
+        ("fashion_mnist", str(tmp_path)),
+        ("imagefolder", str(tmp_path)),
+        ("imagefolder", None),
+        ("mnist9", None),
+    ]
     for name, path in cases:
         with pytest.raises(DataError) as error:
             look(name, path)
