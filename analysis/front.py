@@ -24,7 +24,8 @@ def nets(record: Record) -> pd.DataFrame:
     if record.by_finalists:
         table = record.finalists
     else:
-        done = record.trials[record.trials["state"] == "COMPLETE"].drop_duplicates("id", keep="last")
+        tried = record.trials[(record.trials["state"] == "COMPLETE") & (record.trials["origin"] != "control")]
+        done = tried.drop_duplicates("id", keep="last")
         table = done.reindex(columns=record.finalists.columns)
         table["net"] = [record.anchors.get(i, "") for i in done["id"]]
         table["seeds"] = pd.array([1] * len(done), dtype="Int64")

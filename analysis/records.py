@@ -29,6 +29,9 @@ from analysis.tables import FINALISTS as FINALISTS
 STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING")  # a WAITING trial is a plan, no row
 
 
+OF_FINALISTS, OF_CONTROL = ".finalists", ".control"  # studies that belong to the one before the dot
+
+
 class StudyError(ValueError):
     """A storage or study that cannot be read; one line that says which and why."""
 
@@ -99,7 +102,7 @@ def list_studies(folder_or_url: str | Path) -> list[StudyName]:
     for url in urls:
         storage = _open(url)
         try:
-            names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith(".finalists")]
+            names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith((OF_FINALISTS, OF_CONTROL))]
             found += [StudyName(name, _read(storage, url, name).phase, url) for name in sorted(names)]
         finally:
             storage.remove_session()
@@ -144,16 +147,19 @@ def _read_only(parsed: URL, url: str) -> URL:
 def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     studies = {s.study_name: s for s in storage.get_all_studies()}
     if name not in studies:
-        there = ", ".join(sorted(n for n in studies if not n.endswith(".finalists"))) or "none"
+        there = ", ".join(sorted(n for n in studies if not n.endswith((OF_FINALISTS, OF_CONTROL)))) or "none"
         raise StudyError(f"name: there is no study {name!r} in {_shown(url)}; there is {there}")
     about = studies[name].user_attrs
     rows = [_row(t) for t in storage.get_all_trials(studies[name]._study_id, deepcopy=False) if _visible(t)]
+    if control := studies.get(name + OF_CONTROL):  # its trials are numbered on, so that a number names one row
+        tried = storage.get_all_trials(control._study_id, deepcopy=False)
+        rows += [_row(t, storage.get_n_trials(studies[name]._study_id)) for t in tried if _visible(t)]
     choices = tuple(sorted(dict.fromkeys(key for _, picked in rows for key in picked), key=_stage))
     trials = tables.table([{**row, **picked} for row, picked in rows], (*COLUMNS, *choices))
     architectures, anchors = _known(storage, studies[name]._study_id)
     settings = dict(about.get("settings") or {})
 
-    final = studies.get(f"{name}.finalists")
+    final = studies.get(name + OF_FINALISTS)
     late = final.user_attrs if final else {}
     latency: dict[str, dict[str, Any]] = late.get("latency") or {}
     runs = tables.table([], tables.RUNS)
@@ -189,10 +195,10 @@ def _visible(trial: optuna.trial.FrozenTrial) -> bool:
     return trial.state.name in STATES and "duplicate_of" not in attrs and "withdrawn" not in attrs
 
 
-def _row(trial: optuna.trial.FrozenTrial) -> tuple[dict[str, Any], dict[str, Any]]:
+def _row(trial: optuna.trial.FrozenTrial, offset: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     attrs = trial.user_attrs
     row = {column: attrs.get(column) for column in COLUMNS}
-    row["number"], row["state"] = trial.number, trial.state.name
+    row["number"], row["state"] = trial.number + offset, trial.state.name
     return row, dict(attrs.get("choices", trial.params))
 
 
