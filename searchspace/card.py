@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from searchspace.architecture import Architecture
 from searchspace.network import Network, build
@@ -26,11 +26,13 @@ class CardError(ValueError):
     """A folder that holds no usable net; the message names the file."""
 
 
-def save(net: Network, folder: str | Path, card: Mapping[str, Any], onnx: bytes | None = None) -> None:
-    """Writes the folder. Each file appears whole or not at all; card.json comes last and marks it complete."""
+def save(net: nn.Module, folder: str | Path, card: Mapping[str, Any], onnx: bytes | None = None) -> None:
+    """Writes the folder. Each file appears whole or not at all; card.json comes last and marks it complete. A module that is
+    no Network has no architecture.json: its code is its maker's, and `load` says so."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / "architecture.json", (json.dumps(net.architecture.to_dict(), indent=1) + "\n").encode())
+    if isinstance(net, Network):
+        _put(folder / "architecture.json", (json.dumps(net.architecture.to_dict(), indent=1) + "\n").encode())
     part = folder / f".weights.{os.getpid()}"
     plain = net.to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     save_model(plain, str(part))  # knows that shared gates are one tensor

@@ -26,7 +26,6 @@ from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
-from searchspace.network import Network
 from study.storage import FINALISTS, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
@@ -135,35 +134,34 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
     onnx = to_onnx(net, shape, data.mean, data.std)
     difference = parity(net, onnx, pixels_for(data.sample(IMAGES), shape), data.mean, data.std)
     counted = count(net, shape)
-    if isinstance(net, Network):
-        card.save(
-            net,
-            folder / "nets" / candidate.id,
-            {
-                "id": candidate.id,
-                "net": candidate.net,
-                "data": {
-                    "name": data.name,
-                    "classes": list(data.classes),
-                    "mean": list(data.mean),
-                    "std": list(data.std),
-                    "resolution": bench.resolution(candidate),
-                    "fraction": s.data["fraction"],
-                    "train_images": data.train_images,
-                },
-                "top1_val": found["top1_val"],
-                "top1_test": found["top1_test"],
-                "test_images": found["test_n"],
-                "seed": seed,
-                "macs_m": counted.macs / 1e6,
-                "params_m": counted.params / 1e6,
-                "recipe": {**s.trainer, "epochs": found["epochs"]},
-                "onnx_parity": difference,
-                "latency": None,
-                "machine": fingerprint(),
+    card.save(
+        net,
+        folder / "nets" / candidate.id,
+        {
+            "id": candidate.id,
+            "net": candidate.net,
+            "data": {
+                "name": data.name,
+                "classes": list(data.classes),
+                "mean": list(data.mean),
+                "std": list(data.std),
+                "resolution": bench.resolution(candidate),
+                "fraction": s.data["fraction"],
+                "train_images": data.train_images,
             },
-            onnx,
-        )
+            "top1_val": found["top1_val"],
+            "top1_test": found["top1_test"],
+            "test_images": found["test_n"],
+            "seed": seed,
+            "macs_m": counted.macs / 1e6,
+            "params_m": counted.params / 1e6,
+            "recipe": {**s.trainer, "epochs": found["epochs"]},
+            "onnx_parity": difference,
+            "latency": None,
+            "machine": fingerprint(),
+        },
+        onnx,
+    )
     return difference
 
 
@@ -177,7 +175,7 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
     nets = []
     for net_id, attrs in done.items():
         saved = folder / "nets" / net_id
-        nets.append(card.load(saved) if saved.is_dir() else bench.make(candidate_of(attrs), 0))
+        nets.append(card.load(saved) if (saved / "architecture.json").exists() else bench.make(candidate_of(attrs), 0))
     # modules that are no architecture all take images of the data's resolution
     shape = bench.input_shape(Candidate())
     rows = bench.meter.measure(
@@ -208,9 +206,8 @@ def latency_row(r: Latency) -> dict[str, Any]:
 
 
 def update_card(folder: Path, latency: dict[str, Any]) -> None:
-    """Writes the latency into a saved net's card; nets that are no architecture have none."""
+    """Writes the latency into a saved net's card."""
     path = folder / "card.json"
-    if path.exists():
-        part = path.with_name(f".card.{os.getpid()}")
-        part.write_text(json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")
-        os.replace(part, path)
+    part = path.with_name(f".card.{os.getpid()}")
+    part.write_text(json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")
+    os.replace(part, path)

@@ -147,6 +147,21 @@ def test_kill_9_loses_nothing_that_was_finished(search, seed):
     assert not any(r[1] == "RUNNING" for r in rows)
 
 
+def test_a_sweep_makes_one_study_each_and_names_the_reports(search):
+    done = search.run("-m", "seed=0,1", "n_trials=1", "name=sweep-${seed}", "control=random", "workers=1", "logger=wandb")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.strip().splitlines()[-1]
+    assert last.startswith("Reports: ")
+    for seed in (0, 1):
+        folder = search.cwd / "outputs" / f"sweep-{seed}"
+        assert f"sweep-{seed}/report.html" in last and (folder / "report.html").exists()
+        with open(folder / "trials.csv") as file:
+            origins = [r["origin"] for r in csv.DictReader(file)]
+        assert sorted(origins) == ["anchor", "control", "search"]
+        runs = list(folder.glob("wandb/offline-run-*/run-*.wandb"))
+        assert len(runs) == 4  # a trial each, and the study's
+
+
 def _wait(condition, process, seconds=180):
     end = time.monotonic() + seconds
     while not condition():
