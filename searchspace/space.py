@@ -11,15 +11,13 @@ the same net decode to equal values (and so to one id). Standard library only.
 
 from __future__ import annotations
 
-import itertools
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from searchspace.architecture import FAMILIES, Architecture, ArchitectureError, Block, Head, Stage, Stem, can_share
-from searchspace.edits import distance, edits
 from searchspace.skeletons import SKELETONS, Skeleton, divisible, fitting_strides, squeeze
 
 MIXED = "relu_h_swish"  # relu early, h_swish late: MobileNetV3, section 5.2
@@ -175,112 +173,35 @@ class SearchSpace:
         return True
 
     def neighbours(self, architecture: Architecture) -> list[Architecture]:
-        """Nets that differ in one choice and in the choices that hang on it (those that appear or vanish with it, in
-        every completion). Stages that appear with another skeleton come as that skeleton's paper has them, and only such
-        stages vanish: otherwise one edit would have millions of completions. Distinct, valid, symmetric."""
-        params = self.encode(architecture)
-        found: dict[Architecture, None] = {}
-        for name, value in params.items():
-            for other in self._choices(name):
-                if other == value:
-                    continue
-                if name == "skeleton":
-                    found.update(dict.fromkeys(self._with_skeleton(params, other)))
-                else:
-                    found.update(dict.fromkeys(map(self.decode, self._completions({**params, name: other}, {}))))
-        found.pop(architecture, None)
-        return list(found)
+        """Nets that differ in one choice and the choices that hang on it (searchspace/neighbourhood.py)."""
+        from searchspace.neighbourhood import neighbours
 
-    def _with_skeleton(self, params: Params, skeleton: str) -> Iterator[Architecture]:
-        old, new = SKELETONS[params["skeleton"]], SKELETONS[skeleton]
-        if not self._is_default(params, old, range(len(new.stages), len(old.stages))):
-            return  # a stage would vanish that is not as the paper has it: the way back would not lead here
-        fresh = self._stage_defaults(new, range(len(old.stages), len(new.stages)))
-        alpha = params.get("alpha", self.alphas[0])
-        for same in self.alphas:  # multipliers that are one net in the old skeleton may be two in the new one
-            if old.widths(same) == old.widths(alpha):
-                yield from map(self.decode, self._completions({**params, "skeleton": skeleton, "alpha": same}, fresh))
-
-    def _choices(self, name: str) -> tuple[Choice, ...]:
-        fields = {"skeleton": "skeletons", "alpha": "alphas", "activation": "activations", "resolution": "resolutions",
-                  "family": "families", "kernel": "kernels", "expansion": "expansions", "depth": "depths",
-                  "se": "squeeze_excite", "gate": "gates", "gate_sharing": "sharings", "skip_alpha": "skip_alphas"}  # fmt: skip
-        choices: tuple[Choice, ...] = getattr(self, fields[name.split(".")[-1]])
-        return choices
-
-    def _completions(self, fixed: Params, fresh: Params) -> Iterator[Params]:
-        """All ways to answer what `fixed` leaves open (`fresh` answers first), by walking again at each open choice."""
-        asked: Params = {}
-
-        def ask(name: str, choices: tuple[Choice, ...]) -> Choice:
-            for source in (fixed, fresh):
-                if source.get(name) in choices and name in source:
-                    asked[name] = source[name]
-                    return asked[name]
-            raise _Open(name, choices)
-
-        try:
-            self.walk(ask)
-        except _Open as at:
-            for choice in at.choices:
-                yield from self._completions({**fixed, at.name: choice}, fresh)
-        else:
-            yield asked
-
-    def _stage_defaults(self, skeleton: Skeleton, stages: range) -> Params:
-        """The paper's own choices for some stages of a skeleton, or the first of the range where the range lacks them."""
-        wanted: Params = {}
-        for i in stages:
-            plan = skeleton.stages[i]
-            paper = {
-                "family": plan.family,
-                "kernel": 3,
-                "expansion": plan.expansion,
-                "depth": plan.depth,
-                "se": False,
-                "gate": "none",
-            }
-            for key, value in paper.items():
-                choices = self._choices(key)
-                wanted[f"s{i}.{key}"] = value if value in choices else choices[0]
-        return wanted
-
-    def _is_default(self, params: Params, skeleton: Skeleton, stages: range) -> bool:
-        return all(params.get(name, value) == value for name, value in self._stage_defaults(skeleton, stages).items())
+        return neighbours(self, architecture)
 
     def nearest(self, architecture: Architecture) -> tuple[Architecture, list[str]]:
-        """The nearest point of the space (local search on `edits.distance` from every skeleton and alpha) and the edits
-        that lead from it to `architecture`, in words."""
-        best: tuple[int, Architecture] | None = None
-        for skeleton, alpha in itertools.product(self.skeletons, self.alphas):
-            start = {
-                "skeleton": skeleton,
-                "alpha": alpha,
-                "activation": self.activations[0],
-                "resolution": min(self.resolutions, key=lambda r: abs(r - architecture.resolution)),
-                **self._stage_defaults(SKELETONS[skeleton], range(len(SKELETONS[skeleton].stages))),
-            }
-            here = self.decode(next(self._completions(start, {})))
-            cost = distance(here, architecture)
-            improved = True
-            while improved:
-                improved = False
-                params = self.encode(here)
-                for name in params:
-                    if name in ("skeleton", "alpha"):
-                        continue
-                    for other in self._choices(name):
-                        there = self.decode(next(self._completions({**params, name: other}, {})))
-                        if (c := distance(there, architecture)) < cost:
-                            here, cost, improved = there, c, True
-                            params = self.encode(here)
-                            break
-                    if improved:
-                        break
-            if best is None or cost < best[0]:
-                best = (cost, here)
-        assert best is not None
-        return best[1], edits(best[1], architecture)
+        """The nearest point of the space, and the edits that lead from it to `architecture`, in words."""
+        from searchspace.neighbourhood import nearest
+
+        return nearest(self, architecture)
+
+    def choices(self, name: str) -> tuple[Choice, ...]:
+        """The range of a choice, as `alpha` or `s2.depth`."""
+        fields = {
+            "skeleton": "skeletons",
+            "alpha": "alphas",
+            "activation": "activations",
+            "resolution": "resolutions",
+            "family": "families",
+            "kernel": "kernels",
+            "expansion": "expansions",
+            "depth": "depths",
+            "se": "squeeze_excite",
+            "gate": "gates",
+            "gate_sharing": "sharings",
+            "skip_alpha": "skip_alphas",
+        }
+        choices: tuple[Choice, ...] = getattr(self, fields[name.split(".")[-1]])
+        return choices
 
     def size(self) -> int:
         """How many distinct nets the space holds, exactly (searchspace/counting.py)."""
@@ -316,12 +237,6 @@ sys.modules[__name__].__class__ = _CallableModule
 
 def _with_gate(block: Block, gate: str) -> Block:
     return Block(block.family, block.out, block.stride, block.kernel, block.hidden, block.se, block.activation, gate)
-
-
-class _Open(Exception):
-    def __init__(self, name: str, choices: tuple[Choice, ...]):
-        super().__init__(name)
-        self.name, self.choices = name, choices
 
 
 class _NoReading(Exception):

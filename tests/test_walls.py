@@ -40,7 +40,7 @@ FORBIDDEN = {
     "study": {"conf", "hydra"},
     "analysis": {"trainers", "hardware", "study", "conf", "hydra", "omegaconf", "torch", "lightning"},
 }
-STDLIB_ONLY = ("architecture", "space", "edits", "anchors", "skeletons", "counting")
+STDLIB_ONLY = ("architecture", "space", "edits", "anchors", "skeletons", "counting", "neighbourhood")
 
 
 def imports(path):

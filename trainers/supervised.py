@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import signal
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,31 +29,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from searchspace.network import Network
+from trainers.checkpoint import CheckpointError as CheckpointError
+from trainers.checkpoint import EachEpoch, Recipe, check_checkpoint, made_by
 from trainers.data import ImageData
 from trainers.folders import FolderData
 from trainers.loaders import DataModule, resized
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be gone on with; the message names the file and why."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a net is trained. `warmup_epochs` may be broken; `device` is cpu or cuda; `threads` counts on a CPU."""
-
-    epochs: int
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.1
-    batch_size: int = 32
-    seed: int = 0
-    precision: str = "32-true"
-    channels_last: bool = True
-    threads: int = 1
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -172,36 +151,6 @@ def rates(counts: Tensor) -> tuple[float, float | None]:
     return 100 * right / images, ran / gates if gates else None
 
 
-def made_by(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
-    """What a checkpoint must agree in to be gone on with."""
-    name = net.architecture.id if isinstance(net, Network) else type(net).__name__
-    return {"net": name, **{k: v for k, v in asdict(recipe).items() if k not in ("device", "precision", "threads")}}
-
-
-class _EachEpoch(L.Callback):
-    """Tells the caller and writes the checkpoint, after each epoch's validation."""
-
-    def __init__(self, on_epoch: Callable[[int, float], None] | None, checkpoint: Path | None):
-        self.on_epoch, self.checkpoint = on_epoch, checkpoint
-
-    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, Supervised)
-        self.save(trainer)
-        if self.on_epoch:
-            self.on_epoch(trainer.current_epoch + 1, module.top1_val)
-
-    def save(self, trainer: L.Trainer) -> None:
-        """Whole or not at all: a full disk or a kill leaves the one before."""
-        if self.checkpoint is None:
-            return
-        part = self.checkpoint.with_name(f".{self.checkpoint.name}.{os.getpid()}")
-        try:
-            trainer.save_checkpoint(part)
-            os.replace(part, self.checkpoint)
-        finally:
-            part.unlink(missing_ok=True)
-
-
 def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
         checkpoint: Path | None = None, resolution: int | None = None) -> Fit:  # fmt: skip
     """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch. With `checkpoint`, goes on from it when it is there
@@ -238,7 +187,7 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
             use_distributed_sampler=False,
             inference_mode=True,
             plugins=[LightningEnvironment()],  # not Slurm's, in a worker of ours
-            callbacks=[_EachEpoch(on_epoch, checkpoint)],
+            callbacks=[EachEpoch(on_epoch, checkpoint)],
         )
         handler = signal.getsignal(signal.SIGINT) if _in_main_thread() else None
         try:
@@ -264,17 +213,6 @@ def evaluate(
         for a, b in zip(x.split(batch_size), y.split(batch_size), strict=True):
             counts += tally(module.net, module.prepared(resized(a, resolution).to(device)), b.to(device))
     return rates(counts)
-
-
-def check_checkpoint(path: Path, net: nn.Module, recipe: Recipe) -> None:
-    """CheckpointError unless the file is whole and of this net and recipe. Only tensors and plain values are read."""
-    try:
-        made = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
-    except Exception as error:  # truncated, no zip file, foreign objects: torch raises what it pleases
-        raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:150]}); remove it to begin again") from None
-    now = made_by(net, recipe)
-    if differ := [f"{k}: {made.get(k)} → {v}" for k, v in now.items() if made.get(k) != v]:
-        raise CheckpointError(f"{path} was made by another net or recipe ({'; '.join(differ)}); remove it or give another name=")
 
 
 def _in_main_thread() -> bool:

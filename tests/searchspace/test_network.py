@@ -1,6 +1,5 @@
 """Building, gates, and real skipping."""
 
-
 import pytest
 import torch
 
