@@ -69,6 +69,21 @@ def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sam
     assert "used up" in study.user_attrs["ended"]
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+def test_every_sampler_walks_the_mobile_space(study, monkeypatch, sampler):
+    monkeypatch.setattr(worker, "run_trial", measured)
+    big = SearchSpace(classes=2, in_channels=1, resolutions=(16, 24))
+    worker.Searcher(study, FakeBench(14, big), sampler, 0, "search", NoTracker()).run()
+    assert len({t.user_attrs["id"] for t in rows(study, TrialState.COMPLETE)}) == 14
+
+
+def test_a_control_by_mult_adds_searches_by_them_and_records_both(study, monkeypatch):
+    monkeypatch.setattr(worker, "run_trial", measured)
+    worker.Searcher(study, FakeBench(3, control="macs"), "tpe", 0, "control", NoTracker()).run()
+    for t in rows(study, TrialState.COMPLETE):
+        assert t.values[1] == t.user_attrs["macs_m"] != t.user_attrs["latency_ms"] and t.user_attrs["origin"] == "control"
+
+
 def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(worker, "run_trial", measured)
     url = f"sqlite:///{tmp_path / 'study.db'}"
