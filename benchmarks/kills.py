@@ -55,7 +55,9 @@ def main(kills: int) -> int:
         command = [sys.executable, str(ROOT / "search.py"), *SMALL, f"n_trials={TRIALS}"]
         for kill in range(kills):
             before = finished(folder)
-            process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+            )
             wait = rng.uniform(2, 25)  # from before the workers have begun to the middle of trials
             try:
                 process.wait(wait)
@@ -69,7 +71,10 @@ def main(kills: int) -> int:
             gone = {n for n, row in before.items() if after.get(n) != row}
             lost += len(gone)
             restarts.append(len(after) - len(before))
-            print(f"kill {kill + 1:2} after {wait:4.1f} s: {len(before):2} finished before, {len(after):2} after, {len(gone)} lost", flush=True)
+            print(
+                f"kill {kill + 1:2} after {wait:4.1f} s: {len(before):2} finished before, {len(after):2} after, {len(gone)} lost",
+                flush=True,
+            )
         kept = finished(folder)
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         end = finished(folder)

@@ -123,7 +123,8 @@ class Meter:
     ) -> list[Latency]:
         """Latencies in the order of `nets`: Architectures (built with random weights) or modules; a Network
         knows its input, another module needs `input_shape` (1, C, H, W). `images`: (n >= 64, C, H, W) raw
-        pixels for gated nets, resized where a net wants another resolution. `max_ms`: budget for each net's
+        pixels for gated nets, resized where a net wants another resolution, or a function of the net's input
+        shape that makes them. `max_ms`: budget for each net's
         own calls, but never fewer than two (four an image). Raises MeasureError when a net cannot be measured
         (none is then), ValueError for a senseless max_ms."""
         if max_ms is not None and max_ms <= 0:
@@ -151,6 +152,8 @@ class Meter:
         runtime = make_runtime(self.device, self.runtime, self.threads)
         shape = subject.shape
         gated = is_gated(subject.module)
+        if gated and callable(images):
+            images = images(shape)
         if gated and (images is None or len(images) < max(MIN_IMAGES, self.batch)):
             given = "none are given" if images is None else f"{len(images)} are given"
             raise ValueError(f"a gated net's latency depends on the image: give images=, at least {MIN_IMAGES}; {given}")

@@ -8,7 +8,6 @@ here is the data loaded with its test images; they are opened once per net and s
 from __future__ import annotations
 
 import json
-import os
 import time
 import traceback
 from pathlib import Path
@@ -26,6 +25,7 @@ from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
+from study.folder import put
 from study.storage import FINALISTS, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
@@ -208,6 +208,4 @@ def latency_row(r: Latency) -> dict[str, Any]:
 def update_card(folder: Path, latency: dict[str, Any]) -> None:
     """Writes the latency into a saved net's card."""
     path = folder / "card.json"
-    part = path.with_name(f".card.{os.getpid()}")
-    part.write_text(json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")
-    os.replace(part, path)
+    put(path, json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")

@@ -5,7 +5,6 @@ Every stage resumes: what is in the storage is kept, and the same command goes o
 
 from __future__ import annotations
 
-import os
 import platform
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from searchspace.architecture import Architecture
 from searchspace.named import resolve
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
+from study.folder import refuse_other_settings, remember
 from study.progress import clock, progress
 from study.settings import Settings, SettingsError
 from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
@@ -33,7 +33,7 @@ def search(settings: Settings, folder: Path) -> str:
     """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used."""
     space = _space_of_data(settings)
     url = url_of(settings, folder)
-    _compare(settings, folder, url)
+    refuse_other_settings(settings, folder, "a search")
     storage = open_storage(url)
     study = open_study(storage, settings.name, ["maximize", "minimize"])
     if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict())):
@@ -67,31 +67,10 @@ def _space_of_data(settings: Settings) -> SearchSpace:
     return settings.space(classes, channels)
 
 
-def _compare(settings: Settings, folder: Path, url: str) -> None:
-    """An output folder made by other settings is not touched."""
-    before = folder / ".settings.json"
-    if before.exists():
-        if differ := settings.differences(Settings.read(before).to_dict()):
-            raise SettingsError(
-                f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name="
-            )
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise SettingsError(f"name={settings.name}: {folder} holds something else than a search; give another name=")
-
-
 def _remember(settings: Settings, folder: Path, study: optuna.Study, space: SearchSpace) -> None:
-    from omegaconf import OmegaConf
-
     from hardware.machine import fingerprint
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, text in (
-        (folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict()))),
-        (folder / ".settings.json", settings.to_json()),
-    ):
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(text)
-        os.replace(part, path)
+    remember(settings, folder)
     study.set_user_attr("settings", settings.to_dict())
     study.set_user_attr("command", shlex.join(["python", *sys.argv]))
     if "machine" not in study.user_attrs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from searchspace.card import CardError
 from searchspace.complexity import count
 from searchspace.named import expand, resolve
 from searchspace.network import Network
+from study.folder import put
 from study.settings import SettingsError
 
 RESOLUTION = 224  # of modules that do not say theirs
@@ -50,9 +50,7 @@ def measure_nets(
     table = pd.DataFrame(rows)
     _show(table)
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".measure.{os.getpid()}"
-    table.to_csv(part, index=False)
-    os.replace(part, folder / "measure.csv")
+    put(folder / "measure.csv", table.to_csv(index=False, lineterminator="\n"))
     return folder / "measure.csv", refused
 
 
@@ -61,16 +59,9 @@ def _measure(
 ) -> list[dict[str, Any]]:
     """One session; a net that cannot be measured is taken out, told, and the others go again."""
     while subjects:
-        channels = {_shape(net, resolution)[1] for _, net in subjects}
-        # gates decide on images; without a data set here these are noise, which the table says
-        images = (
-            np.random.default_rng(0).integers(0, 256, (IMAGES, channels.pop(), resolution, resolution), dtype=np.uint8)
-            if len(channels) == 1
-            else None
-        )
         try:
             measured = meter.measure(
-                [net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms, images=images
+                [net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms, images=_noise
             )
         except MeasureError as error:
             refused += [f"{subjects[i][0]}: {why}" for i, why in error.bad.items()]
@@ -100,6 +91,11 @@ def _measure(
             )
         return rows
     return []
+
+
+def _noise(shape: tuple[int, int, int, int]) -> np.ndarray:
+    """Images for gates to decide on: without a data set here these are noise, which the table says."""
+    return np.random.default_rng(0).integers(0, 256, (IMAGES, *shape[1:]), dtype=np.uint8)
 
 
 def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:

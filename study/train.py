@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from searchspace.anchors import UnknownNet
 from searchspace.architecture import ArchitectureError
 from searchspace.network import Network
 from study.finalists import latency_row, save, update_card
+from study.folder import put, refuse_other_settings, remember
 from study.settings import Settings, SettingsError, check_data, check_hardware, check_logger, check_nets, check_trainer
 from study.tracking import tracker
 from study.trial import Bench
@@ -56,7 +56,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         logger=config["logger"],
         finalists={"epochs": config["epochs"], "seeds": 1},
     )
-    _compare(settings, folder)
+    refuse_other_settings(settings, folder, "a training")
     d, h = settings.data, settings.hardware
     try:
         data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"], with_test=True)
@@ -81,8 +81,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     if (target / "card.json").exists() and json.loads((target / "card.json").read_text())["latency"] is not None:
         console.print(f"{name} is trained already; remove {folder} to begin again", highlight=False, soft_wrap=True)
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    _put(folder / ".settings.json", settings.to_json())
+    remember(settings, folder)
     curve: list[tuple[int, float]] = _read_curve(folder / "curve.csv")
     if curve:
         console.print(f"Going on after epoch {curve[-1][0]} of {settings.epochs}", highlight=False)
@@ -90,7 +89,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
 
     def on_epoch(epoch: int, top1: float) -> None:
         curve[:] = [*(c for c in curve if c[0] < epoch), (epoch, top1)]
-        _put(folder / "curve.csv", "epoch,top1_val\n" + "".join(f"{e},{t}\n" for e, t in curve))
+        put(folder / "curve.csv", "epoch,top1_val\n" + "".join(f"{e},{t}\n" for e, t in curve))
         console.print(f"epoch {epoch}/{settings.epochs}  val top-1 {top1:.2f} %", highlight=False)
         run.log({"epoch": epoch, "top1_val": top1})
 
@@ -129,17 +128,6 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     return target
 
 
-def _compare(settings: Settings, folder: Path) -> None:
-    before = folder / ".settings.json"
-    if before.exists():
-        if differ := settings.differences(Settings.read(before).to_dict()):
-            raise SettingsError(
-                f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name="
-            )
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise SettingsError(f"name={settings.name}: {folder} holds something else than a training; give another name=")
-
-
 def _pretrained(name: str, classes: int, channels: int) -> Any:
     if not name.startswith("timm:"):
         raise SettingsError(f"init=timm: {name} is not one of timm's nets; write net=timm:NAME")
@@ -158,9 +146,3 @@ def _read_curve(path: Path) -> list[tuple[int, float]]:
         return []
     with open(path) as file:
         return [(int(r["epoch"]), float(r["top1_val"])) for r in csv.DictReader(file)]
-
-
-def _put(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text)
-    os.replace(part, path)

@@ -1,6 +1,6 @@
 """A process that takes trials until the study is complete: `python -m study.worker FOLDER INDEX`.
 
-It searches, then trains finalists, then (worker 0) measures them side by side. All it knows comes from FOLDER/config.yaml
+It searches, then trains finalists, then (worker 0) measures them side by side. All it knows comes from FOLDER's settings
 and the storage, so it may be killed at any moment and started again.
 
 The number of trials is exact with any number of workers: a worker asks for a trial, then takes a place by trial number
@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from searchspace.architecture import Architecture
 from searchspace.space import NotInSpace
 from study.finalists import measure_side_by_side, queue_finalists, train_finalists
+from study.folder import SETTINGS
 from study.samplers import make
 from study.settings import Settings
 from study.storage import CONTROL, is_row, mine, open_storage, open_study, url_of
@@ -211,7 +212,7 @@ def main(folder: Path, index: int) -> None:
     from study.estimate import estimate
     from trainers.data import load
 
-    settings = Settings.read(folder / ".settings.json")
+    settings = Settings.read(folder / SETTINGS)
     storage = open_storage(url_of(settings, folder))
     study = open_study(storage, settings.name, ["maximize", "minimize"])
     d, h = settings.data, settings.hardware

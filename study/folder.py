@@ -1,0 +1,41 @@
+"""The output folder: files that appear whole or not at all, and the settings it was made by."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from study.settings import Settings, SettingsError
+
+SETTINGS = ".settings.json"
+
+
+def put(path: Path, text: str) -> None:
+    """Writes a text file in one step: a kill or a full disk leaves the one before."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def refuse_other_settings(settings: Settings, folder: Path, what: str) -> None:
+    """SettingsError when the folder was made by other settings, or holds something else than `what`; it is not touched."""
+    before = folder / SETTINGS
+    if before.exists():
+        if differ := settings.differences(Settings.read(before).to_dict()):
+            raise SettingsError(
+                f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name="
+            )
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise SettingsError(f"name={settings.name}: {folder} holds something else than {what}; give another name=")
+
+
+def remember(settings: Settings, folder: Path) -> None:
+    """config.yaml for people, and the same as JSON for workers and for the next run."""
+    from omegaconf import OmegaConf
+
+    folder.mkdir(parents=True, exist_ok=True)
+    put(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict())))
+    put(folder / SETTINGS, settings.to_json())
