@@ -5,6 +5,7 @@ Every stage resumes: what is in the storage is kept, and the same command goes o
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shlex
 import subprocess
@@ -26,7 +27,7 @@ from study.settings import Settings, SettingsError
 from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
 from study.workers import Workers
 
-POLL_S = 0.5
+POLL_S = 1.0
 
 
 def search(settings: Settings, folder: Path) -> str:
@@ -43,7 +44,7 @@ def search(settings: Settings, folder: Path) -> str:
     _remember(settings, folder, study, space)
     with display() as show:
         _queue_anchors(settings, study, space, show)
-        returned = sum(give_back_dead(s, settings.storage is None) for s in _studies(storage, settings).values())
+        returned = sum(give_back_dead(s, settings.storage is None) for s in _Studies(storage, settings.name).look().values())
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         if finished:
             show.note(
@@ -123,14 +124,20 @@ def _queue_anchors(settings: Settings, study: optuna.Study, space: SearchSpace, 
         study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": name})
 
 
-def _studies(storage: optuna.storages.RDBStorage, settings: Settings) -> dict[str, optuna.Study]:
-    """What there is of this study: "" itself, and its control and finalists under their suffixes."""
-    names = {s.study_name for s in optuna.get_all_study_summaries(storage, include_best_trial=False)}
-    return {
-        x: optuna.load_study(study_name=settings.name + x, storage=storage)
-        for x in ("", CONTROL, FINALISTS)
-        if settings.name + x in names
-    }
+class _Studies:
+    """What there is of this study: "" itself, and its control and finalists under their suffixes. Each is opened once: an
+    opened study remembers the finished trials, and a look every second costs next to nothing."""
+
+    def __init__(self, storage: optuna.storages.RDBStorage, name: str):
+        self.storage, self.name = storage, name
+        self.found: dict[str, optuna.Study] = {}
+
+    def look(self) -> dict[str, optuna.Study]:
+        for suffix in ("", CONTROL, FINALISTS):
+            if suffix not in self.found:
+                with contextlib.suppress(KeyError):  # not made yet
+                    self.found[suffix] = optuna.load_study(study_name=self.name + suffix, storage=self.storage)
+        return self.found
 
 
 def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage, study: optuna.Study, show: Display) -> None:
@@ -139,10 +146,11 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
     indices = [settings.worker] if settings.worker is not None else list(range(settings.workers))
     show.note(f"{settings.name}: {settings.n_trials} nets of {study.user_attrs['space_size']:.3g}, {len(indices)} "
               f"worker{'s' * (len(indices) > 1)}, {platform.node()}; starting takes some seconds")  # fmt: skip
+    seen = _Studies(storage, settings.name)
     with Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"]) as workers:
         while not workers.done:
             try:
-                studies = _studies(storage, settings)
+                studies = seen.look()
                 if workers.check():
                     for s in studies.values():
                         give_back_dead(s, settings.storage is None)
@@ -163,7 +171,7 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
             if told_estimate:
                 show.update(state)
             time.sleep(POLL_S)
-        studies = _studies(storage, settings)
+        studies = seen.look()
         show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
