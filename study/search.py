@@ -12,12 +12,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 from sqlalchemy.exc import OperationalError
 
-from searchspace.anchors import anchor
-from searchspace.architecture import Architecture
+from hardware.runtimes import RuntimeUnavailable, make_runtime
+from searchspace.anchors import UnknownNet
+from searchspace.architecture import Architecture, ArchitectureError
+from searchspace.card import CardError
 from searchspace.named import resolve
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
@@ -34,6 +37,11 @@ def search(settings: Settings, folder: Path) -> str:
     """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used."""
     space = _space_of_data(settings)
     url = url_of(settings, folder)
+    anchors, notes = _anchors(settings, space)
+    try:
+        make_runtime(settings.hardware["device"], settings.hardware["runtime"], settings.hardware["threads"])
+    except RuntimeUnavailable as error:
+        raise SettingsError(f"hardware.runtime={settings.hardware['runtime']}: {error}") from None
     refuse_other_settings(settings, folder, "a search")
     storage = open_storage(url)
     study = open_study(storage, settings.name, ["maximize", "minimize"])
@@ -43,7 +51,12 @@ def search(settings: Settings, folder: Path) -> str:
         )
     _remember(settings, folder, study, space)
     with display() as show:
-        _queue_anchors(settings, study, space, show)
+        there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
+        for note in notes:
+            show.note(note)
+        for net, params in anchors.items():
+            if net not in there:  # with parameters, so that the sampler learns of it
+                study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": net})
         returned = sum(give_back_dead(s, settings.storage is None) for s in _Studies(storage, settings.name).look().values())
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         if finished:
@@ -91,37 +104,33 @@ def _commit() -> str:
     return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else ""
 
 
-def _queue_anchors(settings: Settings, study: optuna.Study, space: SearchSpace, show: Display) -> None:
-    """Anchors are the first trials; those that are points of the space with their parameters, so that the sampler learns."""
-    there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
+def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Anchor -> its parameters ({} for those outside of the space), and what to say of these. Names that cannot be used end
+    here, before anything is made."""
+    found: dict[str, dict[str, Any]] = {}
+    notes = []
     for name in settings.anchors:
-        if name in there:
-            continue
-        params = {}
-        is_module = ":" in name or "/" in name or name.endswith(".json")
-        net = (
-            resolve(name, settings.data["resolution"], space.classes, space.in_channels)
-            if is_module and ":" not in name
-            else None
-        )
-        if not is_module:
-            net = anchor(
-                name,
-                resolution=settings.data["resolution"],
-                classes=space.classes,
-                in_channels=space.in_channels,
-                min_map=space.min_map,
+        try:
+            net = resolve(name, settings.data["resolution"], space.classes, space.in_channels, space.min_map)
+        except (UnknownNet, ArchitectureError, CardError) as error:
+            raise SettingsError(f"anchors: {error}") from None
+        net = getattr(net, "architecture", net)
+        found[name] = {}
+        if not isinstance(net, Architecture):
+            continue  # a module: trained and measured as it is
+        if (net.classes, net.in_channels) != (space.classes, space.in_channels):
+            raise SettingsError(
+                f"anchors: {name} is made for {net.classes} classes and {net.in_channels} channels, "
+                f"the data has {space.classes} and {space.in_channels}"
             )
-        if isinstance(net, Architecture):
-            try:
-                params = space.encode(net)
-            except NotInSpace:
-                near, edits = space.nearest(net)
-                show.note(
-                    f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: "
-                    f"{'; '.join(edits)}."
-                )
-        study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": name})
+        try:
+            found[name] = space.encode(net)
+        except NotInSpace:
+            near, edits = space.nearest(net)
+            notes.append(
+                f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: {'; '.join(edits)}."
+            )
+    return found, notes
 
 
 class _Studies:
