@@ -134,8 +134,8 @@ def _front(record: Record) -> list[Item]:
         )
     keep = (
         "# counts along the front, fastest first; rows without it are anchors off the front; nets found carry an id. "
-        "Kept: share of gated blocks that are run (mult-adds count them all; 0 % means that a shallower net without gates would do the "
-        "same). The front is chosen on validation top-1 and latency"
+        "Kept: share of gated blocks that are run (mult-adds count them all; 0 % means that a shallower net without "
+        "gates would do the same). The front is chosen on validation top-1 and latency"
     )
     keep += "; ± is the 95 % interval of images and seeds." if on_test else "."
     return [
