@@ -1,4 +1,4 @@
-"""A process that takes trials until the study is complete: `python -m study.worker FOLDER INDEX`.
+"""A process that takes trials until the study is complete: study/start.py begins it.
 
 It searches, then trains finalists, then (worker 0) measures them side by side. All it knows comes from FOLDER's settings
 and the storage, so it may be killed at any moment and started again.
@@ -9,10 +9,6 @@ among those that are done or running; whoever has no place withdraws and looks a
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 import time
 import traceback
 from pathlib import Path
@@ -27,7 +23,7 @@ from study.finalists import measure_side_by_side, queue_finalists, train_finalis
 from study.folder import SETTINGS
 from study.samplers import make
 from study.settings import Settings
-from study.storage import CONTROL, is_row, mine, open_storage, open_study, url_of
+from study.storage import CONTROL, HEARTBEAT_S, is_row, mine, open_storage, open_study, url_of
 from study.tracking import Tracker, tracker
 from study.trial import Bench, Candidate, OverBudget, run_trial
 
@@ -45,6 +41,7 @@ class Searcher:
         self.sampler, self.random = make(sampler, seed), make("random", seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
         self.repeats = 0
+        self.looked_for_stale = time.monotonic()
 
     def run(self) -> None:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
@@ -68,7 +65,11 @@ class Searcher:
                 return True
             if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
                 return False
-            time.sleep(WAIT_S)  # every place is taken; one comes free if a running trial fails
+            # every place is taken; one comes free if a running trial fails, or if its host is gone and it went stale
+            if time.monotonic() - self.looked_for_stale > HEARTBEAT_S:
+                self.looked_for_stale = time.monotonic()
+                optuna.storages.fail_stale_trials(self.study)
+            time.sleep(WAIT_S)
 
     def _searched(self, trial: FrozenTrial) -> bool:
         return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
@@ -194,18 +195,6 @@ class Searcher:
             trial.set_constraint("latency_ms", latency_ms / budget - 1)  # <= 0: feasible; as a share, whatever the unit
 
 
-def die_with_parent() -> None:
-    """A worker whose parent is gone ends at once, as if killed: the same command finds everything in the storage."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def main(folder: Path, index: int) -> None:
     """All stages of one worker."""
     from hardware.meter import Meter
@@ -237,9 +226,3 @@ def main(folder: Path, index: int) -> None:
         if index == 0:
             measure_side_by_side(finals, bench, folder)
     track.close()
-
-
-if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its workers
-    die_with_parent()
-    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -90,7 +90,7 @@ class Workers:
             environment["CUDA_VISIBLE_DEVICES"] = visible[index % len(visible)]
         with open(self.folder / f"worker-{index}.log", "ab") as log:
             self.running[index] = subprocess.Popen(
-                [sys.executable, "-m", "study.worker", str(self.folder), str(index)],
+                [sys.executable, "-m", "study.start", str(self.folder), str(index), str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

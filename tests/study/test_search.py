@@ -11,7 +11,7 @@ import time
 import pytest
 
 import searchspace as ss
-from tests.study.conftest import ROOT, kill
+from tests.study.conftest import ROOT, kill, workers_of
 
 COLUMNS = [
     "number",
@@ -135,6 +135,7 @@ def test_kill_9_loses_nothing_that_was_finished(search, seed):
         time.sleep(rng.random() * 2)
         kill(process)
         time.sleep(1.5)  # the workers see that their parent is gone
+        assert workers_of(search.cwd) == []
         rows = {r for r in search.rows() if r[1] == "COMPLETE"}
         assert set(kept) <= rows
         kept = rows
@@ -145,6 +146,15 @@ def test_kill_9_loses_nothing_that_was_finished(search, seed):
     trained = [r[3] for r in rows if r[1] == "COMPLETE"]
     assert len(trained) == len(set(trained)), "a net was trained twice"
     assert not any(r[1] == "RUNNING" for r in rows)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="needs /proc to see processes")
+def test_workers_end_with_a_parent_that_dies_before_they_have_begun(search):
+    process = search.start("n_trials=50")
+    _wait(lambda: workers_of(search.cwd), process)
+    kill(process)
+    time.sleep(1.5)
+    assert workers_of(search.cwd) == []
 
 
 def test_a_sweep_makes_one_study_each_and_names_the_reports(search):
