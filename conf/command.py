@@ -40,6 +40,13 @@ def folder_name(name: str) -> str:
     return re.sub(r"[^\w.=+,@-]", "_", str(name)).strip(". ") or "_"
 
 
+def options_first(arguments: list[str]) -> list[str]:
+    """Overrides behind the options: `search.py data=digits -m seed=0,1` is one sweep, but the argparse of Python 3.11 and
+    3.12 takes overrides in one run only and calls the rest unrecognised."""
+    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
+    return [*(a for a in arguments if a not in overrides), *overrides]
+
+
 def command(config_name: str) -> Callable[[Job], Callable[[], None]]:
     """Makes a job a command: `main()` reads sys.argv and exits with the codes above."""
 
@@ -64,6 +71,7 @@ def _run(config_name: str, job: Job) -> int:
     )
     lines: list[str] = []
     errors: list[Exception] = []
+    sys.argv[1:] = options_first(sys.argv[1:])
     multirun = any(a in _MULTIRUN for a in sys.argv[1:])
     before = Path("outputs").exists()
 

@@ -107,7 +107,7 @@ def _train(trial: optuna.Trial, bench: Bench, data: ImageData, folder: Path) -> 
         trial.set_user_attr("top1_now", top1)
 
     trained = fit(net, data, recipe, on_epoch=on_epoch, resolution=size)
-    x, y = data.open_test(candidate.id, seed)
+    x, y = data.open_test(candidate.id, seed, size)
     top1_test, _ = evaluate(net, x, y, data, size, device=recipe.device)
     found: dict[str, Any] = {
         "top1_val": trained.top1_val, "top1_test": top1_test, "test_n": len(y), "keep_rate": trained.keep_rate,

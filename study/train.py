@@ -99,7 +99,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         trained = fit(
             net, data, recipe, on_epoch=on_epoch, checkpoint=folder / "last.ckpt", resolution=bench.resolution(candidate)
         )
-        x, y = data.open_test(candidate.id, settings.seed)
+        x, y = data.open_test(candidate.id, settings.seed, bench.resolution(candidate))
         top1_test, _ = evaluate(net, x, y, data, bench.resolution(candidate), device=recipe.device)
         found = {
             "top1_val": trained.top1_val,

@@ -26,7 +26,7 @@ def run(code, cwd):
 def test_the_api_block(tmp_path):
     done = run(BLOCKS[0], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0].startswith("76525")  # 0.50 MobileNet-160
+    assert done.stdout.splitlines()[0].startswith("76524800 1319648 ")  # 0.50 MobileNet-160: 76 M, 1.32 M (the paper's Table 9)
 
 
 def test_a_block_in_one_file(tmp_path):

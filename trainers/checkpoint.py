@@ -1,7 +1,8 @@
-"""The recipe, and checkpoints that belong to one net and one recipe: written whole or not at all, read without unpickling."""
+"""The recipe, and checkpoints that belong to one net, one set of data and one recipe: written whole or not at all, read without unpickling."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -37,10 +38,16 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be gone on with; the message names the file and why."""
 
 
-def made_by(net: nn.Module, recipe: Recipe) -> dict[str, Any]:
-    """What a checkpoint must agree in to be gone on with."""
-    name = net.architecture.id if isinstance(net, Network) else type(net).__name__
-    return {"net": name, **{k: v for k, v in asdict(recipe).items() if k not in ("device", "precision", "threads")}}
+def made_by(net: nn.Module, recipe: Recipe, data: Any, resolution: int) -> dict[str, Any]:
+    """What a checkpoint must agree in to be gone on with. A module without an Architecture is told by the names and shapes of
+    its weights, data by its size and mean."""
+    shapes = repr([(k, tuple(v.shape)) for k, v in net.state_dict().items()])
+    name = f"{type(net).__name__}-{hashlib.sha256(shapes.encode()).hexdigest()[:8]}"
+    return {
+        "net": net.architecture.id if isinstance(net, Network) else name,
+        "data": f"{data.train_images} of {data.name}, mean {data.mean[0]:.3f}, at {resolution} px",
+        **{k: v for k, v in asdict(recipe).items() if k not in ("device", "precision", "threads")},
+    }
 
 
 class EachEpoch(L.Callback):
@@ -66,12 +73,13 @@ class EachEpoch(L.Callback):
             part.unlink(missing_ok=True)
 
 
-def check_checkpoint(path: Path, net: nn.Module, recipe: Recipe) -> None:
-    """CheckpointError unless the file is whole and of this net and recipe. Only tensors and plain values are read."""
+def check_checkpoint(path: Path, now: dict[str, Any]) -> None:
+    """CheckpointError unless the file is whole and made by `now` (made_by). Only tensors and plain values are read."""
     try:
-        made = torch.load(path, map_location="cpu", weights_only=True)["made_by"]
+        made = dict(torch.load(path, map_location="cpu", weights_only=True)["made_by"])
     except Exception as error:  # truncated, no zip file, foreign objects: torch raises what it pleases
         raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:150]}); remove it to begin again") from None
-    now = made_by(net, recipe)
     if differ := [f"{k}: {made.get(k)} → {v}" for k, v in now.items() if made.get(k) != v]:
-        raise CheckpointError(f"{path} was made by another net or recipe ({'; '.join(differ)}); remove it or give another name=")
+        raise CheckpointError(
+            f"{path} was made by another net, data or recipe ({'; '.join(differ)}); remove it or give another name="
+        )

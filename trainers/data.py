@@ -10,6 +10,7 @@ The split is stratified and fixed: it does not follow the study's seed, so that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,8 +67,9 @@ class ImageData:
         order = np.random.default_rng(SPLIT_SEED).permutation(len(self.val[1]))
         return self.val[0][torch.from_numpy(np.resize(order, n))].permute(0, 3, 1, 2).contiguous().numpy()
 
-    def open_test(self, net_id: str, seed: int) -> Pair:
-        """All test images. Raises TestSealed before the finalists' stage and on a second call for one net and seed."""
+    def open_test(self, net_id: str, seed: int, resolution: int | None = None) -> Pair:
+        """All test images. Raises TestSealed before the finalists' stage and on a second call for one net and seed.
+        `resolution` counts where images stream (trainers/folders.py); these stay at their own size."""
         if not self.with_test or self.source is None:
             raise TestSealed("the test images are out of reach before the finalists' stage")
         if (net_id, seed) in self._opened:
@@ -105,15 +107,14 @@ def load(
             "data.fraction", f"{fraction} leaves {len(y)} images: too few for {len(source.classes)} classes; use a larger share"
         )
     train, val = _tensors(x[~held], y[~held]), _tensors(x[held], y[held])
-    pixels = train[0].reshape(-1, source.channels).double()
-    std = pixels.std(0).clamp_min(1.0)
+    mean, std = _statistics(train[0])
     return ImageData(
         name,
         source.classes,
         source.channels,
         x.shape[1],
-        tuple(pixels.mean(0).tolist()),
-        tuple(std.tolist()),
+        mean,
+        std,
         crop,
         flip,
         train,
@@ -121,6 +122,20 @@ def load(
         source,
         with_test,
     )
+
+
+def _statistics(x: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation (at least 1) per channel of (N, H, W, C) uint8, from whole-number sums: exact, and without
+    the gigabyte that CIFAR-10 takes as doubles."""
+    n, channels = x[..., 0].numel(), range(x.shape[3])
+    total, squares = [0] * len(channels), [0] * len(channels)
+    for part in x.split(1024):
+        wide = part.flatten(0, 2).long()
+        for c, (s, q) in enumerate(zip(wide.sum(0).tolist(), wide.square().sum(0).tolist(), strict=True)):
+            total[c] += s
+            squares[c] += q
+    variance = [(n * squares[c] - total[c] ** 2) / (n * max(1, n - 1)) for c in channels]
+    return tuple(total[c] / n for c in channels), tuple(max(1.0, math.sqrt(v)) for v in variance)
 
 
 def _tensors(x: np.ndarray, y: np.ndarray) -> Pair:

@@ -6,6 +6,7 @@ normalisation come from 512 training images. Only file names are read before an 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import torch
 from lightning import LightningDataModule
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from trainers.data import Pair, TestSealed
+from trainers.loaders import epoch_seed
 from trainers.sources import SPLIT_SEED, DataError, stratified
 
 Files = tuple[list[Path], np.ndarray]
@@ -52,6 +54,11 @@ class FolderModule(LightningDataModule):
     def __init__(self, data: FolderData, resolution: int, recipe: Any):
         super().__init__()
         self.data, self.resolution, self.recipe = data, resolution, recipe
+        self.generator = torch.Generator()  # of the order; crops and mirrors draw from torch's own
+
+    def begin_epoch(self, epoch: int) -> None:
+        """As trainers.loaders.DataModule's."""
+        self.generator.manual_seed(epoch_seed(self.recipe.seed, epoch))
 
     def train_dataloader(self) -> DataLoader:
         cropped: list[v2.Transform] = [v2.RandomResizedCrop(self.resolution, (0.35, 1.0), antialias=True)]
@@ -59,10 +66,13 @@ class FolderModule(LightningDataModule):
             cropped.append(v2.RandomHorizontalFlip())
         images = _Images(self.data.train_files, v2.Compose([*cropped, v2.PILToTensor()]))
         size = min(self.recipe.batch_size, len(images))
-        return DataLoader(images, size, shuffle=True, drop_last=True, generator=torch.Generator().manual_seed(self.recipe.seed))
+        # a loader draws once from its own generator whenever it begins, for the first epoch before begin_epoch and then after
+        # it: the order must not share that one, else a resumed training sees another order
+        order = RandomSampler(images, generator=self.generator)
+        return DataLoader(images, size, sampler=order, drop_last=True, generator=torch.Generator())
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(_Images(self.data.val_files, _centred(self.resolution)), 128)
+        return DataLoader(_Images(self.data.val_files, _centred(self.resolution)), 128, generator=torch.Generator())
 
 
 @dataclass
@@ -100,21 +110,28 @@ class FolderData:
         images = _Images(self.val_files, _centred(self.size))
         return torch.stack([images[int(i)][0] for i in order]).numpy()
 
-    def open_test(self, net_id: str, seed: int) -> Pair:
-        """All test images at `size`, once per net and seed (see ImageData.open_test)."""
+    def open_test(self, net_id: str, seed: int, resolution: int | None = None) -> Pair:
+        """All test images at `resolution` (else at `size`, which is coarse for a net that takes more), once per net and seed
+        (see ImageData.open_test)."""
         if self.test_files is None:
             raise TestSealed("the test images are out of reach before the finalists' stage")
         if (net_id, seed) in self._opened:
             raise TestSealed(f"the test images were opened for net {net_id}, seed {seed} already: once is all they are good for")
         self._opened.add((net_id, seed))
-        images = _Images(self.test_files, _centred(self.size))
+        images = _Images(self.test_files, _centred(resolution or self.size))
         x = torch.stack([images[i][0] for i in range(len(images))]).permute(0, 2, 3, 1).contiguous()
         return x, torch.from_numpy(self.test_files[1])
 
 
 def look_at_folder(path: str | None) -> tuple[int, int]:
-    """Number of classes and channels. Raises DataError."""
-    return len(_classes(_root(path) / "train")), 3
+    """Number of classes and channels. Raises DataError, also for what val/ and test/ lack: not hours later. Names alone are
+    read here."""
+    root = _root(path)
+    classes = _classes(root / "train")
+    for split in ("train", "val", "test"):
+        if split == "train" or (root / split).is_dir():
+            _check(root / split, classes)
+    return len(classes), 3
 
 
 def load_folder(path: str | None, fraction: float, crop: int, flip: bool, with_test: bool, size: int = 128) -> FolderData:
@@ -123,6 +140,7 @@ def load_folder(path: str | None, fraction: float, crop: int, flip: bool, with_t
     classes = _classes(root / "train")
     train = _list(root / "train", classes)
     if (root / "test").is_dir():
+        _check(root / "test", classes)
         test = _list(root / "test", classes) if with_test else None
     else:
         train, held = _held_out(train, 0.2, SPLIT_SEED)
@@ -158,18 +176,30 @@ def _root(path: str | None) -> Path:
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
-    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir()))
+    names = tuple(sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if len(names) < 2:
         raise DataError("data.path", f"{folder} holds {len(names)} class folders; it needs at least two")
     return names
 
 
+def _images_in(folder: Path) -> Iterator[Path]:
+    return (p for p in folder.rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
+
+
+def _check(folder: Path, classes: tuple[str, ...]) -> None:
+    """DataError unless the folder holds images of each class, and no class that train/ has not."""
+    for name in classes:
+        if next(_images_in(folder / name), None) is None:
+            raise DataError("data.path", f"{folder / name} holds no images ({', '.join(IMG_EXTENSIONS)}); add some")
+    if strange := sorted(set(_classes(folder)) - set(classes)):
+        raise DataError("data.path", f"{folder} has classes that train/ has not ({', '.join(strange)}); remove them")
+
+
 def _list(folder: Path, classes: tuple[str, ...]) -> Files:
+    _check(folder, classes)
     files, labels = [], []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in IMG_EXTENSIONS)
-        if not found:
-            raise DataError("data.path", f"{folder / name} holds no images ({', '.join(IMG_EXTENSIONS)})")
+        found = sorted(_images_in(folder / name))
         files += found
         labels += [label] * len(found)
     return files, np.asarray(labels, np.int64)

@@ -42,6 +42,11 @@ def augmented(x: Tensor, crop: int, flip: bool, generator: torch.Generator) -> T
     return x
 
 
+def epoch_seed(seed: int, epoch: int) -> int:
+    """What the random numbers of one epoch begin from."""
+    return seed * 1_000_003 + epoch
+
+
 class InMemory:
     """Batches of tensors on their device. Training ones: shuffled, whole batches only, augmented, from one generator."""
 
@@ -76,7 +81,7 @@ class DataModule(LightningDataModule):
 
     def begin_epoch(self, epoch: int) -> None:
         """Order and augmentation follow from seed and epoch alone, so that a resumed training needs no other state."""
-        self.generator.manual_seed(self.seed * 1_000_003 + epoch)
+        self.generator.manual_seed(epoch_seed(self.seed, epoch))
 
     def _on_device(self, pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         return resized(pair[0], self.resolution).to(self.device), pair[1].to(self.device)

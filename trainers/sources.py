@@ -4,7 +4,7 @@ digits         scikit-learn's 1,797 grey images of 8x8 pixels, shipped in its wh
 fashion_mnist  IDX files of Debian's dataset-fashion-mnist, or of `path`, otherwise torchvision's download
 cifar10/100    torchvision, downloaded into `path` or the user's cache
 npz            `path`: x_train, y_train, x_test, y_test; uint8 (N, H, W, C), labels 0..classes-1. Nothing is unpickled, and
-               of the test set only the headers are read here.
+               of the test images only the header is read here.
 """
 
 from __future__ import annotations
@@ -149,11 +149,12 @@ def _npz(path: str | None) -> Source:
             "they must be 0..classes-1",
         )
 
+    of_test = _npz_read(file, "y_test")  # labels are no pixels: what is wrong with them is said before a search, not after it
+    if of_test.min() < 0 or of_test.max() >= classes:
+        raise DataError("data.path", f"{file}: y_test holds labels outside of 0..{classes - 1}, which y_train has; correct them")
+
     def read(split: str) -> Arrays:
-        x, y = _npz_read(file, f"x_{split}"), _npz_read(file, f"y_{split}").astype(np.int64)
-        if y.min() < 0 or y.max() >= classes:
-            raise DataError("data.path", f"{file}: y_{split} holds labels outside of 0..{classes - 1}")
-        return x, y
+        return _npz_read(file, f"x_{split}"), _npz_read(file, f"y_{split}").astype(np.int64)
 
     return Source("npz", tuple(map(str, range(classes))), shapes["x_train"][0][3], lambda: read("train"), lambda: read("test"))
 

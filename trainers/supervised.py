@@ -33,12 +33,13 @@ from trainers.checkpoint import CheckpointError as CheckpointError
 from trainers.checkpoint import EachEpoch, Recipe, check_checkpoint, made_by
 from trainers.data import ImageData
 from trainers.folders import FolderData
-from trainers.loaders import DataModule, resized
+from trainers.loaders import DataModule, epoch_seed, resized
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What training gave: top-1 on val in percent, mean share of gated blocks that ran (None without gates)."""
+    """What training gave: top-1 on val in percent, mean share of gated blocks that ran (None without gates). `seconds` and
+    `images_per_s` are of this process alone, validation included: a resumed training's are of the epochs it ran."""
 
     top1_val: float
     keep_rate: float | None
@@ -53,9 +54,10 @@ class Supervised(L.LightningModule):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, data: Any, recipe: Recipe, steps_per_epoch: int):
+    def __init__(self, net: nn.Module, data: Any, recipe: Recipe, steps_per_epoch: int, origin: dict[str, Any] | None = None):
         super().__init__()
-        self.net, self.recipe, self.steps_per_epoch = net, recipe, steps_per_epoch
+        self.net, self.recipe, self.steps_per_epoch, self.origin = net, recipe, steps_per_epoch, origin
+        self.images = 0  # trained on in this process, which a resumed training began later than epoch 1
         self.register_buffer("mean", torch.tensor(data.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(data.std).view(1, -1, 1, 1), persistent=False)
         self.skip_alpha = net.architecture.skip_alpha if isinstance(net, Network) else None
@@ -69,11 +71,14 @@ class Supervised(L.LightningModule):
         return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else x
 
     def on_train_epoch_start(self) -> None:
-        if isinstance(batches := self.trainer.datamodule, DataModule):  # type: ignore[attr-defined]
-            batches.begin_epoch(self.current_epoch)
+        # whatever is drawn in an epoch follows from seed and epoch: order and augmentation from the batches' generator,
+        # dropout and the crops of streamed images from torch's own. So a resumed training needs no other state
+        torch.manual_seed(epoch_seed(self.recipe.seed, self.current_epoch))
+        self.trainer.datamodule.begin_epoch(self.current_epoch)  # type: ignore[attr-defined]
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
+        self.images += len(y)
         loss = F.cross_entropy(self.net(self.prepared(x)), y, label_smoothing=self.recipe.label_smoothing)
         if self.skip_alpha is not None and isinstance(self.net, Network) and self.net.last_kept is not None:
             loss = loss - self.skip_alpha * (1 - self.net.last_kept).mean()
@@ -110,7 +115,7 @@ class Supervised(L.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["made_by"] = made_by(self.net, self.recipe)
+        checkpoint["made_by"] = self.origin
         checkpoint["found"] = {"top1_val": self.top1_val, "keep_rate": self.keep_rate}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -154,7 +159,7 @@ def rates(counts: Tensor) -> tuple[float, float | None]:
 def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
         checkpoint: Path | None = None, resolution: int | None = None) -> Fit:  # fmt: skip
     """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch. With `checkpoint`, goes on from it when it is there
-    (CheckpointError when it is another net's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
+    (CheckpointError when it is another net's, data's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
     that is not finite; Ctrl-C comes out as KeyboardInterrupt."""
     resolution = resolution or (net.architecture.resolution if isinstance(net, Network) else data.size)
     if recipe.device == "cpu":
@@ -166,12 +171,13 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
     else:
         batches = DataModule(data, resolution, recipe.batch_size, recipe.seed, recipe.device)
     steps = max(1, data.train_images // min(recipe.batch_size, data.train_images))
-    module = Supervised(net, data, recipe, steps)
+    origin = made_by(net, recipe, data, resolution)
+    module = Supervised(net, data, recipe, steps, origin)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if resume:
-        check_checkpoint(resume, net, recipe)
+        check_checkpoint(resume, origin)
     begun = time.monotonic()
     with _quiet():
         trainer = L.Trainer(
@@ -198,9 +204,7 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
             if handler is not None:
                 signal.signal(signal.SIGINT, handler)  # which it leaves ignored
     seconds = time.monotonic() - begun
-    return Fit(
-        module.top1_val, module.keep_rate, recipe.epochs, seconds, recipe.epochs * steps * recipe.batch_size / max(seconds, 1e-9)
-    )
+    return Fit(module.top1_val, module.keep_rate, recipe.epochs, seconds, module.images / max(seconds, 1e-9))
 
 
 def evaluate(

@@ -43,8 +43,14 @@ class Search:
         return subprocess.run(self.command(*more), cwd=self.cwd, capture_output=True, text=True, timeout=timeout)
 
     def start(self, *more):
+        # whoever runs the tests in the background has told them to ignore Ctrl-C, and children inherit that
+        heed = (
+            "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        )
+        command = [sys.executable, "-c", heed, *self.command(*more)[1:]]
         return subprocess.Popen(
-            self.command(*more), cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command, cwd=self.cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
 
     def rows(self):

@@ -1,6 +1,7 @@
 """Data: fixed stratified splits, a sealed test set, and one line for whatever cannot be used."""
 
 import gzip
+import shutil
 import zipfile
 
 import numpy as np
@@ -56,6 +57,13 @@ def test_statistics_are_those_of_the_train_part():
     assert data.mean[0] == pytest.approx(pixels.mean().item()) and data.std[0] == pytest.approx(pixels.std().item())
 
 
+def test_statistics_are_exact_for_each_channel(tmp_path):
+    data = load("npz", npz(tmp_path / "a.npz", **arrays(1500, channels=3)))  # more than one part of 1024
+    pixels = data.train[0].numpy().reshape(-1, 3).astype(np.float64)
+    assert data.mean == pytest.approx(tuple(pixels.mean(0)), rel=1e-12)
+    assert data.std == pytest.approx(tuple(pixels.std(0, ddof=1)), rel=1e-12)
+
+
 def test_the_test_images_are_out_of_reach_in_the_search():
     data = load("digits")
     with pytest.raises(TestSealed, match="before the finalists"):
@@ -96,6 +104,7 @@ def test_the_search_does_not_read_a_pixel_of_the_test_set(tmp_path):
         ({"y_train": np.arange(60) % 3 / 2}, "y_train"),
         ({"y_train": np.arange(60) % 3 + 1}, "0..classes-1"),
         ({"y_train": np.zeros(60, int)}, "labels"),
+        ({"y_test": np.arange(12) % 3 + 9}, "y_test holds labels outside of 0..2"),  # before the search, not after it
         ({"x_test": np.zeros((12, 7, 7, 3), np.uint8)}, "x_test of"),
         ({"x_train": np.array([None] * 60)}, "x_train"),
     ],
@@ -122,9 +131,6 @@ def test_other_errors(tmp_path):
         with pytest.raises(DataError) as error:
             look(name, path)
         assert "\n" not in str(error.value)
-    path = npz(tmp_path / "late.npz", y_test=np.arange(12) % 3 + 9)
-    with pytest.raises(DataError, match="y_test"):
-        load("npz", path, with_test=True).open_test("n", 0)
 
 
 def idx(array):
@@ -212,3 +218,59 @@ def test_imagefolder_streams(tmp_path, splits):
     (tmp_path / "train" / "cat" / "0.png").write_text("no image")
     with pytest.raises(DataError, match=r"0\.png"):
         load("imagefolder", path)
+
+
+@pytest.mark.parametrize(
+    ("split", "change", "said"),
+    [
+        ("train", "empty", "train/dog holds no images"),
+        ("val", "gone", "val/dog holds no images"),
+        ("test", "gone", "test/dog holds no images"),
+        ("test", "strange", "classes that train/ has not (bird)"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_told_before_the_search(tmp_path, split, change, said):
+    """Also what is wrong with test/, whose images stay unread: else a search of hours ends on it."""
+    path = folders(tmp_path, ("train", "val", "test"))
+    dog = tmp_path / split / "dog"
+    if change == "strange":
+        shutil.copytree(dog, dog.with_name("bird"))
+    else:
+        shutil.rmtree(dog)
+        if change == "empty":
+            dog.mkdir()
+    for ask in (look, load):
+        with pytest.raises(DataError) as error:
+            ask("imagefolder", path)
+        assert said in str(error.value) and str(error.value).startswith("data.path: ") and "\n" not in str(error.value)
+
+
+def test_hidden_folders_are_no_classes(tmp_path):
+    path = folders(tmp_path)
+    (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
+    assert look("imagefolder", path) == (2, 3) and load("imagefolder", path).classes == ("cat", "dog")
+
+
+def test_streamed_test_images_come_at_the_resolution_asked_for(tmp_path):
+    """A checkerboard of single pixels at 160: through 128 it blurs to grey, at 160 it stays black and white."""
+    path = folders(tmp_path)
+    board = np.indices((160, 160)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 255
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(board).save(tmp_path / split / name / "board.png")
+    data = load("imagefolder", path, with_test=True)
+    sharp, coarse = data.open_test("n", 0, 160)[0], data.open_test("n", 1)[0]
+    assert sharp.shape == (2, 160, 160, 3) and sharp.unique().tolist() == [0, 255]
+    assert coarse.shape == (2, 128, 128, 3) and 0 < coarse.float().std() < 100 < sharp.float().std()
+
+
+def test_a_download_that_fails_is_one_line(monkeypatch, tmp_path):
+    def refuse(root, train, download):
+        raise OSError("the network\nis unreachable")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", refuse)
+    with pytest.raises(DataError) as error:
+        look("cifar100", str(tmp_path))
+    assert str(tmp_path) in str(error.value) and "network is unreachable" in str(error.value)
+    assert str(error.value).startswith("data.path: cifar100") and "\n" not in str(error.value)

@@ -72,11 +72,78 @@ def test_a_checkpoint_goes_on_to_the_same_end(digits, tmp_path):
     assert again.top1_val == want.top1_val
 
 
+def dropping():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 8, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Dropout(0.3), torch.nn.Linear(288, 10)
+    )
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["dropout", "folders"])
+def test_what_torch_draws_resumes_too(digits, tmp_path, streamed):
+    """Dropout of a module that is no Architecture; order, crops and mirrors of streamed images."""
+    from tests.trainers.test_data import folders
+
+    data = load("imagefolder", folders(tmp_path / "images", n=40), flip=True) if streamed else digits
+    streaming = Architecture(Stem(8, stride=2), (Stage((Block("residual", 8, 2),)),), Head(), 16, 2)
+    recipe, path = Recipe(epochs=3, batch_size=16), tmp_path / "last.ckpt"
+
+    class Stop(Exception):
+        pass
+
+    def stop(epoch, top1):
+        if epoch == 1:
+            raise Stop
+
+    def run(**more):
+        torch.manual_seed(7)
+        net = ss.build(streaming) if streamed else dropping()
+        return net, fit(net, data, recipe, resolution=16 if streamed else 8, **more)
+
+    whole, want = run()
+    with pytest.raises(Stop):
+        run(on_epoch=stop, checkpoint=path)
+    resumed, got = run(checkpoint=path)
+    assert got.top1_val == want.top1_val
+    assert all(torch.equal(p, q) for p, q in zip(whole.state_dict().values(), resumed.state_dict().values()))
+
+
+def test_images_per_second_counts_what_was_trained_on(tmp_path):
+    """48 images in one batch, told as 512; a training that was over already trains on none."""
+    from tests.trainers.test_data import npz
+
+    data, a = load("npz", npz(tmp_path / "a.npz")), dataclasses.replace(PLAIN, classes=3, in_channels=3)
+    recipe, path = Recipe(epochs=2, batch_size=512), tmp_path / "last.ckpt"
+    first, again = trained(a, data, recipe, checkpoint=path)[1], trained(a, data, recipe, checkpoint=path)[1]
+    assert first.images_per_s * first.seconds == pytest.approx(2 * 48) and again.images_per_s == 0
+
+
+def test_a_checkpoint_of_other_data_or_another_module_is_refused(digits, tmp_path):
+    path = tmp_path / "last.ckpt"
+    trained(PLAIN, digits, Recipe(epochs=1), checkpoint=path)
+    with pytest.raises(CheckpointError, match="data: 1151 of digits.* → 576 of digits"):
+        trained(PLAIN, load("digits", fraction=0.5), Recipe(epochs=1), checkpoint=path)
+    path.unlink()
+    fit(dropping(), digits, Recipe(epochs=1), checkpoint=path, resolution=8)
+    wider = torch.nn.Sequential(torch.nn.Conv2d(1, 9, 3), torch.nn.Flatten(), torch.nn.Linear(324, 10))
+    with pytest.raises(CheckpointError, match="net: Sequential-") as error:
+        fit(wider, digits, Recipe(epochs=1), checkpoint=path, resolution=8)
+    assert "\n" not in str(error.value)
+    torch.save({"made_by": 3}, path)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        trained(PLAIN, digits, Recipe(epochs=1), checkpoint=path)
+
+
+def test_training_is_silent(digits, capfd):
+    trained(PLAIN, digits, Recipe(epochs=1))
+    said = capfd.readouterr()
+    assert said.out == "" and said.err == ""
+
+
 def test_a_foreign_or_broken_checkpoint_is_refused_and_kept(digits, tmp_path):
     path = tmp_path / "last.ckpt"
     trained(PLAIN, digits, Recipe(epochs=1), checkpoint=path)
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match="another net or recipe"):
+    with pytest.raises(CheckpointError, match="another net, data or recipe"):
         trained(GATED, digits, Recipe(epochs=1), checkpoint=path)
     with pytest.raises(CheckpointError, match="lr"):
         trained(PLAIN, digits, Recipe(epochs=1, lr=0.3), checkpoint=path)
@@ -93,10 +160,12 @@ def test_a_loss_that_is_not_finite_is_named(digits):
 
 
 def test_ctrl_c_stays_ctrl_c(digits):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         trained(PLAIN, digits, Recipe(epochs=50), on_epoch=lambda e, t: os.kill(os.getpid(), signal.SIGINT))
     assert signal.getsignal(signal.SIGINT) is handler
+    signal.signal(signal.SIGINT, before)
 
 
 def test_depthwise_norms_and_biases_do_not_decay():
