@@ -67,7 +67,8 @@ def _protocol(record: Record) -> list[str]:
         f"**Data**: {data.get('name', '?')}, {100 * float(data.get('fraction') or 1):g} % of its training images"
         + (f", {record.val_n} images for validation" if record.val_n else "")
         + ".",
-        f"**Search**: {s.get('epochs', '?')} epochs a net, one seed. It saw train and validation images only.",
+        f"**Search**: {s.get('epochs', '?')} epochs a net, one seed. It saw train and validation images only."
+        + (f" Its first {record.starts} nets are anchors with one to three choices changed." if record.starts else ""),
     ]
     if len(record.finalists):
         spread, freedom = seed_spread(record)

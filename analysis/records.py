@@ -56,6 +56,7 @@ class Record:
     command: str = ""
     commit: str = ""
     space_size: int | None = None
+    starts: int = 0  # searched nets that were anchors with some choices changed
     val_n: int | None = None  # validation images, where the study says so
     latency_session: dict[str, Any] = field(default_factory=dict)  # runtime, busy: of the side-by-side measurement
     parity: dict[str, float] = field(default_factory=dict)  # id -> |ONNX - torch| of the logits, relative
@@ -184,6 +185,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         command=str(about.get("command") or ""),
         commit=str(about.get("commit") or ""),
         space_size=about.get("space_size"),
+        starts=int(about.get("starts") or 0),
         val_n=about.get("val_n"),
         latency_session={key: next((v[key] for v in latency.values() if key in v), None) for key in ("runtime", "busy")},
         parity=dict(late.get("parity") or {}),

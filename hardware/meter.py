@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,8 +123,8 @@ class Meter:
     ) -> list[Latency]:
         """Latencies in the order of `nets`: Architectures (built with random weights) or modules; a Network
         knows its input, another module needs `input_shape` (1, C, H, W). `images`: (n >= 64, C, H, W) raw
-        pixels for gated nets, resized where a net wants another resolution, or a function of the net's input
-        shape that makes them. `max_ms`: budget for each net's
+        pixels for gated nets to decide on, resized where a net wants another resolution; without them it is
+        noise, and so are the decisions. `max_ms`: budget for each net's
         own calls, but never fewer than two (four an image). Raises MeasureError when a net cannot be measured
         (none is then), ValueError for a senseless max_ms."""
         if max_ms is not None and max_ms <= 0:
@@ -143,20 +143,25 @@ class Meter:
         if not found:
             return []
         beside = {name: Candidate(made, [made.load(_pixels(SHAPE))]) for name, made in self._reference_runtimes().items()}
-        with found[0].runtime.ready():
+        with ExitStack() as ready:
+            for runtime in {c.runtime.name: c.runtime for c in found}.values():
+                ready.enter_context(runtime.ready())
             cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
         busy = self._is_busy(beside, cpu_ratios)
         return [self._latency(candidate, busy) for candidate in found]
 
     def _candidate(self, subject: Subject, images: Any, mean: Stats, std: Stats, max_ms: float | None) -> Candidate:
-        runtime = make_runtime(self.device, self.runtime, self.threads)
         shape = subject.shape
         gated = is_gated(subject.module)
-        if gated and callable(images):
-            images = images(shape)
-        if gated and (images is None or len(images) < max(MIN_IMAGES, self.batch)):
-            given = "none are given" if images is None else f"{len(images)} are given"
-            raise ValueError(f"a gated net's latency depends on the image: give images=, at least {MIN_IMAGES}; {given}")
+        runtime = make_runtime(self.device, self.runtime, self.threads)
+        if gated and self.on_cuda and not runtime.skips:
+            runtime = make_runtime(self.device, "eager", self.threads)  # a CUDA graph has no branches; the result says so
+        if gated and images is None:
+            images = _noise(shape, max(MIN_IMAGES, self.batch))
+        if gated and len(images) < max(MIN_IMAGES, self.batch):
+            raise ValueError(
+                f"a gated net's latency depends on the image: give at least {max(MIN_IMAGES, self.batch)}, not {len(images)}"
+            )
         runtime.prepare(subject.module, shape, mean, std)
         if gated:
             pixels = pixels_for(images, shape)
@@ -211,7 +216,7 @@ class Meter:
             low_ms=e.low_ms,
             high_ms=e.high_ms,
             n=e.n,
-            runtime=self.runtime,
+            runtime=candidate.runtime.name,
             machine=fingerprint_id(self.machine),
             busy=busy,
             stopped=candidate.stopped,
@@ -225,6 +230,10 @@ class Meter:
             return "cpu"
         # not the device's number, which means another card under another CUDA_VISIBLE_DEVICES
         return f"cuda-{torch.cuda.get_device_properties(self.device).uuid}"
+
+
+def _noise(shape: Sequence[int], n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, *shape[1:]), dtype=np.uint8)
 
 
 def _pixels(shape: Sequence[int], seed: int = 0) -> np.ndarray:

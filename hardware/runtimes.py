@@ -17,7 +17,7 @@ import copy
 import os
 import shutil
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from typing import Any, ClassVar
@@ -265,3 +265,8 @@ def make_runtime(device: str = "cpu", name: str | None = None, threads: int = 1)
     if chosen not in RUNTIMES:
         raise RuntimeUnavailable(f"no runtime {chosen!r}: there are {', '.join(RUNTIMES)}")
     return RUNTIMES[chosen](device, threads)
+
+
+def runtime_skips(hardware: Mapping[str, Any]) -> bool:
+    """Whether gated nets run with these settings, skipped blocks truly not run (on CUDA eager stands in for the graph)."""
+    return hardware["device"] == "cuda" or RUNTIMES[hardware["runtime"]].skips

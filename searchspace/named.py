@@ -27,7 +27,7 @@ def resolve(name: str, resolution: int | None = None, classes: int | None = None
     if name.startswith("timm:"):
         return _timm(name[5:], classes, in_channels)
     if name.startswith("torchvision:"):
-        return _torchvision(name[12:], classes)
+        return _torchvision(name[12:], classes, in_channels)
     path = Path(name)
     if path.is_dir():
         from searchspace.card import load
@@ -57,6 +57,26 @@ def check(name: str) -> None:
         raise UnknownNet(f"{name!r}: there is no such folder")
     else:
         anchor(name)
+
+
+def does_not_fit(net: nn.Module, in_channels: int, resolution: int, classes: int) -> str:
+    """Why a module does not take images of this kind and give a logit a class; empty when it does."""
+    import torch
+
+    flags = [(m, m.training) for m in net.modules()]
+    try:
+        with torch.no_grad():
+            out = net.eval()(torch.zeros(2, in_channels, resolution, resolution))
+    except Exception as error:  # a foreign net may raise anything
+        why = " ".join(str(error).split())[:150]
+        return f"does not take images of {in_channels} x {resolution} x {resolution} ({type(error).__name__}: {why})"
+    finally:
+        for module, flag in flags:
+            module.training = flag
+    shape = tuple(getattr(out, "shape", ()))
+    return (
+        "" if shape == (2, classes) else f"gives {shape or type(out).__name__} for two images; the data asks for (2, {classes})"
+    )
 
 
 def expand(names: str | list[str]) -> list[str]:
@@ -90,12 +110,30 @@ def _timm(name: str, classes: int | None, in_channels: int) -> nn.Module:
     return timm.create_model(name, pretrained=False, in_chans=in_channels, **more)
 
 
-def _torchvision(name: str, classes: int | None) -> nn.Module:
+def _torchvision(name: str, classes: int | None, in_channels: int) -> nn.Module:
     from torchvision import models
 
     if name not in (names := models.list_models(module=models)):
         raise UnknownNet(f"'torchvision:{name}': torchvision has no such net{_near(name, names)}")
-    net: nn.Module = models.get_model(name, weights=None, **({"num_classes": classes} if classes else {}))
+    more: dict[str, Any] = {"num_classes": classes} if classes else {}
+    if name in ("googlenet", "inception_v3"):
+        more |= {"aux_logits": False, "init_weights": False}  # one output, in training too
+    net: nn.Module = models.get_model(name, weights=None, **more)
+    return _with_channels(net, in_channels)
+
+
+def _with_channels(net: nn.Module, in_channels: int) -> nn.Module:
+    """The first convolution made anew where the images have other than its channels (torchvision's nets take three)."""
+    from torch import nn
+
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.in_channels != in_channels:
+                parent, _, last = name.rpartition(".")
+                shape: Any = (module.kernel_size, module.stride, module.padding)
+                fresh = nn.Conv2d(in_channels, module.out_channels, *shape, bias=module.bias is not None)
+                setattr(net.get_submodule(parent), last, fresh)
+            break
     return net
 
 
@@ -106,11 +144,21 @@ def _function(name: str) -> nn.Module:
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        made = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError) as error:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: nothing before the colon
         raise UnknownNet(
             f"{name!r}: {error}; known names begin with timm:, torchvision:, or are {', '.join(NAMES[:4])}, ..."
         ) from None
+    except Exception as error:  # the user's module may raise anything
+        raise UnknownNet(f"{name!r}: importing {module} raised {_told(error)}") from None
+    try:
+        made = make()
+    except Exception as error:
+        raise UnknownNet(f"{name!r}: calling it without arguments raised {_told(error)}") from None
     if not isinstance(made, nn.Module):
         raise UnknownNet(f"{name!r} returned a {type(made).__name__}, not an nn.Module")
     return made
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

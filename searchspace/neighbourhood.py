@@ -8,6 +8,7 @@ vanish: otherwise one edit would have millions of completions. So the relation i
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Iterator
 
 from searchspace.architecture import Architecture
@@ -30,6 +31,29 @@ def neighbours(space: SearchSpace, architecture: Architecture) -> list[Architect
                 found.update(dict.fromkeys(map(space.decode, _completions(space, {**params, name: other}, {}))))
     found.pop(architecture, None)
     return list(found)
+
+
+def edited(space: SearchSpace, architecture: Architecture, rng: random.Random) -> Architecture:
+    """The net with one choice changed, each choice as likely; what hangs on it is drawn, but no gate is added by the way.
+    Gives a neighbour, or the net itself where the drawn choice has no other value that leads to one."""
+    params = space.encode(architecture)
+    name = rng.choice(list(params))
+    others = [c for c in space.choices(name) if c != params[name]]
+    if not others:
+        return architecture
+    value = rng.choice(others)
+    if name == "skeleton":
+        found = list(_with_skeleton(space, params, value))
+        return rng.choice(found) if found else architecture
+
+    def ask(asked: str, choices: tuple[Choice, ...]) -> Choice:
+        if asked == name:
+            return value
+        if params.get(asked) in choices and asked in params:
+            return params[asked]
+        return "none" if "none" in choices else rng.choice(choices)
+
+    return space.walk(ask)
 
 
 def _with_skeleton(space: SearchSpace, params: Params, skeleton: str) -> Iterator[Architecture]:

@@ -54,7 +54,7 @@ class SearchSpace:
     squeeze_excite: tuple[bool, ...] = (False, True)
     gates: tuple[str, ...] = ("none", "ff1", "ff2", "rnn")
     sharings: tuple[str, ...] = ("per_block", "shared")
-    skip_alphas: tuple[float, ...] = (0.1, 0.5, 1.0)
+    skip_alphas: tuple[float, ...] = (0.02, 0.1, 0.3)
     min_map: int = 2
 
     def __post_init__(self) -> None:

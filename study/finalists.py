@@ -35,11 +35,11 @@ from trainers.supervised import evaluate, fit
 WAIT_S = 0.5
 
 
-def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, bench: Bench, index: int) -> optuna.Study:
-    """The study of finalists, filled by worker 0: every net's first seed before any net's second."""
+def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, bench: Bench, lead: bool) -> optuna.Study:
+    """The study of finalists, filled by a leading worker: every net's first seed before any net's second."""
     finals = open_study(storage, study.study_name + FINALISTS, ["maximize"])
     wanted = bench.settings.n_trials
-    if index != 0:
+    if not lead:
         while finals.user_attrs.get("queued_for", 0) < wanted:
             time.sleep(WAIT_S)
         return finals
@@ -93,6 +93,13 @@ def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: 
 def _train(trial: optuna.Trial, bench: Bench, data: ImageData, folder: Path) -> float:
     attrs = trial.user_attrs
     if "id" not in attrs:  # every finalist is queued; two workers that reach for the last one leave one empty-handed
+        trial.set_user_attr("withdrawn", True)
+        raise optuna.TrialPruned
+    if any(  # two leading workers may both have queued it
+        t.number < trial.number and t.state in (TrialState.COMPLETE, TrialState.RUNNING)
+        and (t.user_attrs.get("id"), t.user_attrs.get("seed")) == (attrs["id"], attrs["seed"])
+        for t in trial.study.get_trials(deepcopy=False) if is_row(t)
+    ):  # fmt: skip
         trial.set_user_attr("withdrawn", True)
         raise optuna.TrialPruned
     begun = time.monotonic()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import random
 import shlex
 import subprocess
 import sys
@@ -17,16 +18,17 @@ from typing import Any
 import optuna
 from sqlalchemy.exc import OperationalError
 
-from hardware.runtimes import RuntimeUnavailable, make_runtime
+from hardware.runtimes import RuntimeUnavailable, make_runtime, runtime_skips
 from searchspace.anchors import UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
-from searchspace.named import resolve
+from searchspace.named import does_not_fit, resolve
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import refuse_other_settings, remember
 from study.progress import clock, progress
 from study.settings import Settings, SettingsError
+from study.starts import STARTS, starts
 from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
 from study.workers import Workers
 
@@ -42,13 +44,20 @@ def search(settings: Settings, folder: Path) -> str:
         make_runtime(settings.hardware["device"], settings.hardware["runtime"], settings.hardware["threads"])
     except RuntimeUnavailable as error:
         raise SettingsError(f"hardware.runtime={settings.hardware['runtime']}: {error}") from None
+    if set(space.gates) != {"none"} and not runtime_skips(settings.hardware):
+        raise SettingsError(
+            f"hardware.runtime={settings.hardware['runtime']}: cannot skip the blocks of gated nets; "
+            "add 'searchspace.gates=[none]' and anchors without gates"
+        )
     refuse_other_settings(settings, folder, "a search")
     storage = open_storage(url)
     study = open_study(storage, settings.name, ["maximize", "minimize"])
-    if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict())):
+    # one storage may have another URL seen from another machine
+    if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict()), but=("storage",)):
         raise SettingsError(
             f"name={settings.name}: the storage holds this study with other settings ({'; '.join(differ)}); give another name="
         )
+    before = study.user_attrs.get("settings", {}).get("n_trials", settings.n_trials)
     _remember(settings, folder, study, space)
     with display() as show:
         there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
@@ -57,7 +66,12 @@ def search(settings: Settings, folder: Path) -> str:
         for net, params in anchors.items():
             if net not in there:  # with parameters, so that the sampler learns of it
                 study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": net})
-        returned = sum(give_back_dead(s, settings.storage is None) for s in _Studies(storage, settings.name).look().values())
+        _queue_starts(settings, space, study, list(anchors.values()))
+        returned = sum(
+            give_back_dead(s, settings.storage is None, blame=False) for s in _Studies(storage, settings.name).look().values()
+        )
+        if "ended" in study.user_attrs and settings.n_trials > before:  # more was asked for: it may go on now
+            study.set_user_attr("ended", "")
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         if finished:
             show.note(
@@ -70,15 +84,15 @@ def search(settings: Settings, folder: Path) -> str:
 
 
 def _space_of_data(settings: Settings) -> SearchSpace:
-    """Looks at the data (headers only where it can) and makes the space that fits it."""
-    from trainers.data import DataError, look
+    """Loads the data as every worker will (what is wrong with it is told now) and makes the space that fits it."""
+    from trainers.data import DataError, load
 
     d = settings.data
     try:
-        classes, channels = look(d["name"], path=d["path"])
+        data = load(d["name"], path=d["path"], fraction=d["fraction"])
     except DataError as error:
         raise SettingsError(str(error)) from None
-    return settings.space(classes, channels)
+    return settings.space(len(data.classes), data.channels)
 
 
 def _remember(settings: Settings, folder: Path, study: optuna.Study, space: SearchSpace) -> None:
@@ -116,12 +130,18 @@ def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str
             raise SettingsError(f"anchors: {error}") from None
         net = getattr(net, "architecture", net)
         found[name] = {}
-        if not isinstance(net, Architecture):
-            continue  # a module: trained and measured as it is
+        if not isinstance(net, Architecture):  # a module: trained and measured as it is
+            if problem := does_not_fit(net, space.in_channels, settings.data["resolution"], space.classes):
+                raise SettingsError(f"anchors: {name} {problem}")
+            continue
         if (net.classes, net.in_channels) != (space.classes, space.in_channels):
             raise SettingsError(
                 f"anchors: {name} is made for {net.classes} classes and {net.in_channels} channels, "
                 f"the data has {space.classes} and {space.in_channels}"
+            )
+        if net.gates and not runtime_skips(settings.hardware):
+            raise SettingsError(
+                f"anchors: {name} has gates, whose blocks hardware.runtime={settings.hardware['runtime']} cannot skip"
             )
         try:
             found[name] = space.encode(net)
@@ -131,6 +151,17 @@ def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str
                 f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: {'; '.join(edits)}."
             )
     return found, notes
+
+
+def _queue_starts(settings: Settings, space: SearchSpace, study: optuna.Study, anchors: list[dict[str, Any]]) -> None:
+    """The search begins near the anchors, once; random search does not."""
+    if "starts" in study.user_attrs or settings.sampler["name"] == "random":
+        return
+    points = [space.decode(params) for params in anchors if params]
+    first = starts(space, points, min(STARTS, settings.n_trials // 2), random.Random(settings.seed))
+    for net in first:
+        study.enqueue_trial(space.encode(net), user_attrs={"origin": "search", "architecture": net.to_dict()})
+    study.set_user_attr("starts", len(first))
 
 
 class _Studies:
@@ -168,7 +199,8 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
                     show.note(
                         f"This will take about {clock(estimate['search_s'] + estimate['finalists_s'])} "
                         f"(search {clock(estimate['search_s'])}, "
-                        f"finalists {clock(estimate['finalists_s'])}), estimated from a few training steps of the anchors"
+                        f"finalists {clock(estimate['finalists_s'])}), estimated from a few training steps of "
+                        f"{estimate['nets_timed']} nets"
                     )
                 state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
             except OperationalError:  # the storage is busy: look again

@@ -17,7 +17,8 @@ from searchspace.named import check, expand
 from searchspace.space import SPACES, SearchSpace, named_space
 
 # may differ when a study goes on: how many, by whom, and what is told of it
-FREE = ("n_trials", "workers", "worker", "logger", "storage", "control")
+FREE = ("n_trials", "workers", "worker", "logger")
+MAX_SEED = 2**32 // 1000
 
 
 class SettingsError(ValueError):
@@ -58,6 +59,7 @@ class Settings:
         from study.workers import default_workers
 
         c = dict(config)
+        check_seed(c["seed"])
         for key in ("n_trials", "epochs"):
             _need(c[key] >= 1, f"{key}={c[key]}: must be at least 1")
         for key in ("epochs", "seeds"):
@@ -65,6 +67,7 @@ class Settings:
         budget = c["max_latency_ms"]
         _need(budget is None or budget > 0, f"max_latency_ms={budget}: must be above 0 milliseconds (null: no budget)")
         _need(c["workers"] is None or c["workers"] >= 1, f"workers={c['workers']}: must be at least 1")
+        _need(c["worker"] is None or c["worker"] >= 0, f"worker={c['worker']}: must be at least 0 (0, 1, ... one a process)")
         _need(c["control"] in (None, "random", "macs"), f"control={c['control']}: must be random, macs or null")
         _need(bool(str(c["name"]).strip()), "name: must not be empty")
         _need(c["sampler"]["name"] in SAMPLERS, f"sampler={c['sampler']['name']}: must be one of {', '.join(SAMPLERS)}")
@@ -112,12 +115,12 @@ class Settings:
         data = json.loads(Path(path).read_text())
         return Settings(**{**data, "anchors": tuple(data["anchors"])})
 
-    def differences(self, before: Mapping[str, Any]) -> list[str]:
-        """What differs from the settings of an earlier run, as `key: before → now`, but for what may."""
+    def differences(self, before: Mapping[str, Any], but: tuple[str, ...] = ()) -> list[str]:
+        """What differs from the settings of an earlier run, as `key: before → now`, but for what may (and for `but`)."""
         now = self.to_dict()
         lines = []
         for key in sorted(now):
-            if key in FREE:
+            if key in FREE or key in but:
                 continue
             old, new = before.get(key), now[key]
             if isinstance(new, dict) and isinstance(old, dict):
@@ -127,6 +130,11 @@ class Settings:
         if now["n_trials"] < before.get("n_trials", 0):
             lines.append(f"n_trials: {before['n_trials']} → {now['n_trials']} (it may only grow)")
         return lines
+
+
+def check_seed(seed: int) -> None:
+    """Samplers take 32 bits, of which each worker has its own thousandth."""
+    _need(0 <= seed < MAX_SEED, f"seed={seed}: must be a whole number from 0 to {MAX_SEED - 1}")
 
 
 def check_nets(key: str, nets: Any) -> tuple[str, ...]:
@@ -197,5 +205,6 @@ def import_plugins(modules: list[str]) -> None:
     for module in modules:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise SettingsError(f"searchspace.plugins: {module} cannot be imported ({error})") from None
+        except Exception as error:  # the user's module may raise anything
+            why = " ".join(str(error).split())[:200]
+            raise SettingsError(f"searchspace.plugins: {module} cannot be imported ({type(error).__name__}: {why})") from None

@@ -60,9 +60,7 @@ def _measure(
     """One session; a net that cannot be measured is taken out, told, and the others go again."""
     while subjects:
         try:
-            measured = meter.measure(
-                [net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms, images=_noise
-            )
+            measured = meter.measure([net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms)
         except MeasureError as error:
             refused += [f"{subjects[i][0]}: {why}" for i, why in error.bad.items()]
             subjects = [s for i, s in enumerate(subjects) if i not in error.bad]
@@ -91,11 +89,6 @@ def _measure(
             )
         return rows
     return []
-
-
-def _noise(shape: tuple[int, int, int, int]) -> np.ndarray:
-    """Images for gates to decide on: without a data set here these are noise, which the table says."""
-    return np.random.default_rng(0).integers(0, 256, (IMAGES, *shape[1:]), dtype=np.uint8)
 
 
 def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:

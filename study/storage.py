@@ -72,31 +72,33 @@ def mine() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
 
 
-def give_back_dead(study: optuna.Study, private: bool) -> int:
+def give_back_dead(study: optuna.Study, private: bool, blame: bool = True) -> int:
     """Ends the running trials of processes of this machine that are gone, and queues them again. Returns how many.
 
-    private: nobody else uses this storage, so a trial that does not yet name its process is a dead one's, too."""
+    private: nobody else uses this storage, so a trial that does not yet name its process is a dead one's, too. blame: the
+    net may have been what killed its process (no memory, say), and is given up the third time; not so after a Ctrl-C."""
     returned = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         runner = trial.user_attrs.get("runner", {"host": socket.gethostname() if private else None})
         if runner["host"] != socket.gethostname() or _alive(runner.get("pid"), runner.get("born")):
             continue
-        give_back(study, trial)
+        give_back(study, trial, blame)
         returned += 1
     return returned
 
 
-def give_back(study: optuna.Study, trial: FrozenTrial) -> None:
+def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> None:
     """Ends one trial as interrupted and queues its net again; one that killed its process three times stays ended."""
     attrs = trial.user_attrs
-    tries = attrs.get("tries", 1)
+    tries = attrs.get("tries", 1) if blame else attrs.get("tries", 1) - 1
     study._storage.set_trial_user_attr(
         trial._trial_id, "reason", "its process was killed" + (" again: given up" if tries > MAX_RETRY else "; tried again")
     )
     study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-    if tries <= MAX_RETRY and is_row(trial) and (trial.params or "net" in attrs):
-        keep: dict[str, Any] = {k: attrs[k] for k in ("origin", "net", "architecture", "id", "seed") if k in attrs}
-        study.enqueue_trial(trial.params, user_attrs={**keep, "retry_of": trial.number, "tries": tries + 1})
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # those of a queued trial, asked for or not yet
+    if tries <= MAX_RETRY and is_row(trial) and (params or "net" in attrs):
+        keep: dict[str, Any] = {k: attrs[k] for k in ("origin", "net", "architecture", "edit_of", "id", "seed") if k in attrs}
+        study.enqueue_trial(params, user_attrs={**keep, "retry_of": trial.number, "tries": tries + 1})
 
 
 def _born(pid: int) -> str:

@@ -26,6 +26,7 @@ from study.settings import Settings
 from trainers.data import ImageData
 from trainers.supervised import Fit, Recipe, fit
 
+LEAST_KEPT = 0.25  # share of gated blocks; a net that keeps less is a shallower net at the price of training a deep one
 IMAGES = 64  # validation images that a gated net's latency is the mean of
 Report = Callable[[str, Any], None]  # called with a key and a value as soon as it is known
 
@@ -136,6 +137,16 @@ class Bench:
             [subject], input_shape=self.input_shape(candidate), images=images, mean=self.data.mean, std=self.data.std
         )[0]
 
+    def bounds(self, architecture: Architecture) -> tuple[Latency, Latency]:
+        """A gated net with all gates closed, and without gates."""
+        size = architecture.resolution
+        shape = (self.settings.hardware["batch"], self.data.channels, size, size)
+        least, dense = self.meter.measure(
+            [closed(architecture), architecture.without_gates()],
+            input_shape=shape, images=self.data.sample(IMAGES), mean=self.data.mean, std=self.data.std,
+        )  # fmt: skip
+        return least, dense
+
 
 def run_trial(
     candidate: Candidate, bench: Bench, seed: int, report: Report, on_epoch: Callable[[int, float], None]
@@ -156,11 +167,17 @@ def run_trial(
         if budget is not None and latency.latency_ms > budget:
             raise OverBudget(f"{latency.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
     elif budget is not None and candidate.architecture is not None:
-        # what it will decide is not known before training, but nothing runs less than with all gates closed
-        least = bench.latency(candidate, closed(candidate.architecture))
+        # what it will decide is not known before training, but what it would have to decide is
+        least, dense = bench.bounds(candidate.architecture)
         if least.low_ms > budget:
             _tell(report, least)
             raise OverBudget(f"with all gates closed {least.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
+        if least.latency_ms + LEAST_KEPT * (dense.low_ms - least.latency_ms) > budget:
+            _tell(report, dense)
+            raise OverBudget(
+                f"without gates {dense.latency_ms:.3g} ms: max_latency_ms={budget:g} allows it to keep less than "
+                f"{LEAST_KEPT:.0%} of its gated blocks: not trained"
+            )
     report("doing", "training")
     trained: Fit = fit(
         net, bench.data, bench.recipe(settings.epochs, seed), on_epoch=on_epoch, resolution=bench.resolution(candidate)

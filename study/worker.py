@@ -1,7 +1,11 @@
 """A process that takes trials until the study is complete: study/start.py begins it.
 
-It searches, then trains finalists, then (worker 0) measures them side by side. All it knows comes from FOLDER's settings
-and the storage, so it may be killed at any moment and started again.
+It searches, then trains finalists, then measures them side by side. All it knows comes from FOLDER's settings and the
+storage, so it may be killed at any moment and started again.
+
+Every second proposal is an edit of a net on the front so far (one choice changed): in a space of mostly poor nets the
+neighbourhood of good ones is where improvements are, and it needs no model. The others come from the sampler. Random search
+and controls at random do without.
 
 The number of trials is exact with any number of workers: a worker asks for a trial, then takes a place by trial number
 among those that are done or running; whoever has no place withdraws and looks again.
@@ -9,6 +13,7 @@ among those that are done or running; whoever has no place withdraws and looks a
 
 from __future__ import annotations
 
+import random
 import time
 import traceback
 from pathlib import Path
@@ -17,7 +22,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.pareto import front_mask
 from searchspace.architecture import Architecture
+from searchspace.neighbourhood import edited
 from searchspace.space import NotInSpace
 from study.finalists import measure_side_by_side, queue_finalists, train_finalists
 from study.folder import SETTINGS
@@ -29,15 +36,20 @@ from study.trial import Bench, Candidate, OverBudget, run_trial
 
 REPEATS_BEFORE_RANDOM = 10  # proposals in a row that brought nothing new: then draw at random until one does
 REPEATS_BEFORE_END = 200
+EDITED = 0.5  # share of proposals that are edits of front nets
+EDIT_TRIES = 30
 WAIT_S = 0.2
 
 
 class Searcher:
     """Takes trials of one study: the search itself (`origin` search) or its control."""
 
-    def __init__(self, study: optuna.Study, bench: Bench, sampler: str, index: int, origin: str, tracking: Tracker):
-        self.study, self.bench, self.origin, self.tracking = study, bench, origin, tracking
+    def __init__(
+        self, study: optuna.Study, bench: Bench, sampler: str, index: int, origin: str, tracking: Tracker, edits: bool = False
+    ):
+        self.study, self.bench, self.origin, self.tracking, self.edits = study, bench, origin, tracking, edits
         seed = bench.settings.seed * 1000 + index  # two workers with one seed would propose the same nets
+        self.rng = random.Random(seed)
         self.sampler, self.random = make(sampler, seed), make("random", seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
         self.repeats = 0
@@ -47,6 +59,8 @@ class Searcher:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
         while not self._complete():
             self.study.sampler = self.random if self.repeats >= REPEATS_BEFORE_RANDOM else self.sampler
+            if self.edits and self.rng.random() < EDITED:
+                self._queue_edit()
             self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
 
     def _trials(self) -> list[FrozenTrial]:
@@ -71,11 +85,43 @@ class Searcher:
                 optuna.storages.fail_stale_trials(self.study)
             time.sleep(WAIT_S)
 
+    def _queue_edit(self) -> None:
+        """Puts a neighbour of a front net that nobody has tried first in line, where there is one."""
+        rows = [t for t in self._trials() if is_row(t)]
+        if any(t.state == TrialState.WAITING for t in rows):
+            return
+        done = [t for t in rows if t.state == TrialState.COMPLETE and "architecture" in t.user_attrs and t.params]
+        if (budget := self.bench.settings.max_latency_ms) is not None:
+            done = [t for t in done if t.user_attrs["latency_ms"] <= budget]
+        on_front = front_mask([t.values[0] for t in done], [t.values[1] for t in done])
+        parents = [t for t, on in zip(done, on_front) if on]
+        tried = {t.user_attrs.get("id") for t in rows}
+        for _ in range(EDIT_TRIES if parents else 0):
+            parent = self.rng.choice(parents)
+            net = edited(self.bench.space, Architecture.from_dict(parent.user_attrs["architecture"]), self.rng)
+            if net.id not in tried:
+                attrs = {"origin": self.origin, "architecture": net.to_dict(), "edit_of": parent.user_attrs["id"]}
+                self.study.enqueue_trial(self.bench.space.encode(net), user_attrs=attrs)
+                return
+
     def _searched(self, trial: FrozenTrial) -> bool:
         return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
 
     def _objective(self, trial: optuna.Trial) -> tuple[float, float]:
+        """Records whatever goes wrong with its reason, and goes on."""
         trial.set_user_attr("runner", mine())
+        try:
+            return self._try(trial)
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
+            trial.set_user_attr("reason", reason)
+            traceback.print_exc()
+            self._count_repeat("could not be trained; the last one: " + reason)
+            raise
+
+    def _try(self, trial: optuna.Trial) -> tuple[float, float]:
         attrs = trial.user_attrs
         origin = attrs.get("origin", self.origin)
         trial.set_user_attr("origin", origin)
@@ -177,11 +223,7 @@ class Searcher:
             self._count_repeat("brought no new net within the budget; a larger max_latency_ms may help")
             raise optuna.TrialPruned from None
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
-            trial.set_user_attr("reason", reason)
-            traceback.print_exc()
-            run.end({"reason": reason})
-            self._count_repeat("could not be trained; the last one: " + reason)
+            run.end({"reason": f"{type(error).__name__}: {error}"[:500]})
             raise
         for key, value in found.to_dict().items():
             trial.set_user_attr(key, value)
@@ -211,18 +253,21 @@ def main(folder: Path, index: int) -> None:
         h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]
     ) as meter:
         bench = Bench(settings, data, meter)
-        if index == 0 and "estimate" not in study.user_attrs:
+        # with `worker=` every process may be the only one yet: each does what is not done
+        lead = index == 0 or settings.worker is not None
+        if lead and "estimate" not in study.user_attrs:
             study.set_user_attr("val_n", data.val_images)
-            study.set_user_attr("estimate", estimate(bench))
+            study.set_user_attr("estimate", estimate(bench, study))
         while "estimate" not in study.user_attrs:
             time.sleep(WAIT_S)
-        Searcher(study, bench, settings.sampler["name"], index, "search", track).run()
+        sampler = settings.sampler["name"]
+        Searcher(study, bench, sampler, index, "search", track, edits=sampler != "random").run()
         if settings.control:
             control = open_study(storage, settings.name + CONTROL, ["maximize", "minimize"])
-            sampler = "random" if settings.control == "random" else settings.sampler["name"]
-            Searcher(control, bench, sampler, index, "control", track).run()
-        finals = queue_finalists(study, storage, bench, index)
+            sampler = "random" if settings.control == "random" else sampler
+            Searcher(control, bench, sampler, index, "control", track, edits=sampler != "random").run()
+        finals = queue_finalists(study, storage, bench, lead)
         train_finalists(finals, bench, folder, track)
-        if index == 0:
+        if lead:
             measure_side_by_side(finals, bench, folder)
     track.close()

@@ -1,4 +1,5 @@
-"""The recipe, and checkpoints that belong to one net, one set of data and one recipe: written whole or not at all, read without unpickling."""
+"""The recipe, and checkpoints that belong to one net, one set of data and one recipe: written whole or not at all, and read
+without unpickling."""
 
 from __future__ import annotations
 

@@ -265,7 +265,7 @@ def test_bad_nets_are_named_each_with_its_reason():
     with torch.no_grad():
         broken.head.classifier.classes.weight.fill_(float("nan"))
     with quick() as meter, pytest.raises(MeasureError) as error:
-        meter.measure([STATIC, Spectral(), broken, GATED, "alexnet"], input_shape=(1, 3, 8, 8))
+        meter.measure([STATIC, Spectral(), broken, GATED, "alexnet"], input_shape=(1, 3, 8, 8), images=images(2))
     assert sorted(error.value.bad) == [1, 2, 3, 4]
     assert "Spectral" in error.value.bad[1] and "svd" in error.value.bad[1]
     assert STATIC.id in error.value.bad[2] and "not finite" in error.value.bad[2]
@@ -276,13 +276,15 @@ def test_bad_nets_are_named_each_with_its_reason():
 
 def test_too_few_images_and_modules_without_a_shape():
     with quick() as meter:
-        with pytest.raises(MeasureError, match="at least 64; 63 are given"):
+        with pytest.raises(MeasureError, match="at least 64, not 63"):
             meter.measure([GATED], images=images(63))
         with pytest.raises(MeasureError, match="give input_shape"):
             meter.measure([nn.Conv2d(3, 3, 1)])
         with pytest.raises(ValueError, match="max_ms"):
             meter.measure([STATIC], max_ms=0)
         assert meter.measure([]) == []
+        (on_noise,) = meter.measure([GATED])  # the contract's plain call: decisions on noise, which the docstring says
+        assert 0 <= on_noise.keep_rate <= 1 and on_noise.n >= 256
 
 
 def test_a_batch_is_one_call():

@@ -120,7 +120,7 @@ def test_images_per_second_counts_what_was_trained_on(tmp_path):
 def test_a_checkpoint_of_other_data_or_another_module_is_refused(digits, tmp_path):
     path = tmp_path / "last.ckpt"
     trained(PLAIN, digits, Recipe(epochs=1), checkpoint=path)
-    with pytest.raises(CheckpointError, match="data: 1151 of digits.* → 576 of digits"):
+    with pytest.raises(CheckpointError, match=r"data: 1151 of digits.* → 576 of digits"):
         trained(PLAIN, load("digits", fraction=0.5), Recipe(epochs=1), checkpoint=path)
     path.unlink()
     fit(dropping(), digits, Recipe(epochs=1), checkpoint=path, resolution=8)
