@@ -160,7 +160,7 @@ class Meter:
             images = _noise(shape, max(MIN_IMAGES, self.batch))
         if gated and len(images) < max(MIN_IMAGES, self.batch):
             raise ValueError(
-                f"a gated net's latency depends on the image: give at least {max(MIN_IMAGES, self.batch)}, not {len(images)}"
+                f"a gated net's latency depends on the image: give images=, at least {max(MIN_IMAGES, self.batch)}, not {len(images)}"
             )
         runtime.prepare(subject.module, shape, mean, std)
         if gated:

@@ -130,8 +130,8 @@ def _with_channels(net: nn.Module, in_channels: int) -> nn.Module:
         if isinstance(module, nn.Conv2d):
             if module.in_channels != in_channels:
                 parent, _, last = name.rpartition(".")
-                shape: Any = (module.kernel_size, module.stride, module.padding)
-                fresh = nn.Conv2d(in_channels, module.out_channels, *shape, bias=module.bias is not None)
+                like: Any = {k: getattr(module, k) for k in ("kernel_size", "stride", "padding")}
+                fresh = nn.Conv2d(in_channels, module.out_channels, bias=module.bias is not None, **like)
                 setattr(net.get_submodule(parent), last, fresh)
             break
     return net
