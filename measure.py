@@ -25,11 +25,11 @@ def main(config: dict[str, Any], folder: Path) -> str:
         check_hardware(config["hardware"])
         path, refused = measure_nets(config["nets"], config["resolution"], config["max_ms"], config["hardware"], folder)
     except SettingsError as error:
-        raise InputError(str(error)) from None
+        raise InputError(*error.args) from None
     if refused:
         print(path)
         sys.stdout.flush()
-        raise InputError("nets: " + "; ".join(refused))
+        raise InputError(*refused)
     return str(path)
 
 

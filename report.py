@@ -18,7 +18,7 @@ from conf.command import InputError, command, folder_name
 @command("report")
 def main(config: dict[str, Any], folder: Path) -> str | None:
     from analysis.printed import FIGURES, TABLES, best_line
-    from analysis.records import StudyError, list_studies, read
+    from analysis.records import StudyError, list_studies, read, storage_of
 
     outputs = Path("outputs")
     budget = config["max_latency_ms"]
@@ -34,10 +34,9 @@ def main(config: dict[str, Any], folder: Path) -> str | None:
                 print(f"{s.name}  ({s.phase})")
             return None if studies else "There is no study yet; python search.py makes one."
         target = outputs / folder_name(config["name"])
-        url = config["storage"] or f"sqlite:///{(target / 'study.db').resolve()}"
-        record = read(url, config["name"])
+        record = read(config["storage"] or storage_of(target), config["name"])
     except StudyError as error:
-        raise InputError(f"name={config['name']}: {error}") from None
+        raise InputError(f"name={config['name']}: {error}" if config["name"] is not None else str(error)) from None
     if budget is not None:
         return best_line(record, budget, target)
     if config["table"] is not None:

@@ -10,13 +10,18 @@ Top-1 is in percent, latency in milliseconds, mult-adds and parameters in millio
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import shutil
 import sqlite3
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pandas as pd
+import yaml
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -74,11 +79,21 @@ class Record:
 
 @dataclass(frozen=True)
 class StudyName:
-    """A study that is there."""
+    """A study that is there; `phase` says why where it cannot be read."""
 
     name: str
     phase: str
     storage_url: str
+
+
+def storage_of(folder: str | Path) -> str:
+    """Where the study of an output folder lives: the `storage` it was given (config.yaml), else its own study.db."""
+    folder = Path(folder)
+    try:
+        given = yaml.safe_load((folder / "config.yaml").read_text()).get("storage")
+    except (OSError, AttributeError, yaml.YAMLError):
+        given = None
+    return str(given or f"sqlite:///{(folder / 'study.db').resolve()}")
 
 
 def read(storage_url: str, name: str) -> Record:
@@ -94,21 +109,32 @@ def read(storage_url: str, name: str) -> Record:
 
 
 def list_studies(folder_or_url: str | Path) -> list[StudyName]:
-    """The studies of a storage URL, or of all `*/study.db` below a folder (such as `outputs`), with their phase."""
+    """The studies of a storage URL, or of all output folders below a folder (such as `outputs`), with their phase."""
     if "://" in str(folder_or_url):
-        urls = [str(folder_or_url)]
-    else:
-        urls = [f"sqlite:///{path}" for path in sorted(Path(folder_or_url).glob("*/study.db"))]
-    found = []
-    for url in urls:
-        storage = _open(url)
+        return _studies_of(str(folder_or_url))
+    folders = sorted(p for p in Path(folder_or_url).glob("*") if (p / "study.db").exists() or (p / "config.yaml").exists())
+    found: dict[tuple[str, str], StudyName] = {}
+    for folder in folders:
+        url = storage_of(folder)
+        if url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists():
+            continue  # a training or a measurement, no study
         try:
-            names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith((OF_FINALISTS, OF_CONTROL))]
-            found += [StudyName(name, _read(storage, url, name).phase, url) for name in sorted(names)]
-        finally:
-            storage.remove_session()
-            storage.engine.dispose()
-    return found
+            found.update({(s.storage_url, s.name): s for s in _studies_of(url)})
+        except StudyError as error:
+            found[url, folder.name] = StudyName(folder.name, str(error), url)
+    return list(found.values())
+
+
+def _studies_of(url: str) -> list[StudyName]:
+    storage = _open(url)
+    try:
+        names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith((OF_FINALISTS, OF_CONTROL))]
+        return [StudyName(name, _read(storage, url, name).phase, url) for name in sorted(names)]
+    except SQLAlchemyError as error:
+        raise StudyError(f"storage: {_shown(url)} cannot be read ({_line(error)})") from None
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _open(url: str) -> optuna.storages.RDBStorage:
@@ -141,8 +167,23 @@ def _read_only(parsed: URL, url: str) -> URL:
     path = parsed.database.removeprefix("file:")
     if not Path(path).is_file():
         raise StudyError(f"storage: there is no file {path}")
+    if Path(f"{path}-journal").exists():
+        path = _copied(Path(path))
     quoted = Path(path).absolute().as_uri().removeprefix("file://")  # %-quotes what a URI cannot hold
     return parsed.set(database=f"file:{quoted}", query={"mode": "ro", "uri": "true"})
+
+
+def _copied(path: Path) -> str:
+    """A study that was cut off in the middle of a write has a journal, from which SQLite repairs it when it may write: on a
+    copy it may. (So it looks for an instant in each write of a running study, too.)"""
+    folder = Path(tempfile.mkdtemp(prefix="study-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name in (path.name, f"{path.name}-journal"):
+        with contextlib.suppress(FileNotFoundError):  # the write has ended meanwhile
+            shutil.copyfile(path.with_name(name), folder / name)
+    with contextlib.closing(sqlite3.connect(folder / path.name)) as db, contextlib.suppress(sqlite3.Error):
+        db.execute("select count(*) from sqlite_master")  # the first look repairs
+    return str(folder / path.name)
 
 
 def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from conf.schema import GROUPS, SCHEMAS, register
 
@@ -27,7 +27,7 @@ _MULTIRUN = ("-m", "--multirun")
 
 
 class InputError(ValueError):
-    """The user's input cannot be used. One line: the key, what is wrong, the cure."""
+    """The user's input cannot be used. One line for each problem: the key, what is wrong, the cure."""
 
 
 def one_line(text: object) -> str:
@@ -36,8 +36,11 @@ def one_line(text: object) -> str:
 
 
 def folder_name(name: str) -> str:
-    """What a folder cannot hold becomes `_`."""
-    return re.sub(r"[^\w.=+,@-]", "_", str(name)).strip(". ") or "_"
+    """What a folder cannot hold becomes `_`; a name longer than it can hold keeps its beginning and a mark of the whole."""
+    safe = re.sub(r"[^\w.=+,@-]", "_", str(name)).strip(". ") or "_"
+    if len(safe.encode()) > 200:
+        safe = safe[:60] + "-" + hashlib.sha256(safe.encode()).hexdigest()[:8]
+    return safe
 
 
 def options_first(arguments: list[str]) -> list[str]:
@@ -81,6 +84,8 @@ def _run(config_name: str, job: Job) -> int:
         folder = Path(HydraConfig.get().runtime.output_dir)
         folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
         try:
+            if "name" in cfg and cfg.name is not None and not str(cfg.name).strip():
+                raise InputError("name: must not be empty")
             if not errors and (line := job(OmegaConf.to_container(cfg, throw_on_missing=True), folder)):  # type: ignore[arg-type]
                 lines.append(line)
         except Exception as error:
@@ -89,13 +94,14 @@ def _run(config_name: str, job: Job) -> int:
             _remove_if_empty(folder, before)
 
     try:
+        _check_options(config_name)
         if multirun:
             _check_sweep(config_name, [a for a in sys.argv[1:] if a not in _MULTIRUN])
         app()
         if errors:
             raise errors[0]
     except InputError as error:
-        return _refuse(str(error))
+        return _refuse(*error.args)
     except (HydraException, OmegaConfBaseException) as error:
         return _refuse(_explain(error, config_name))
     except KeyboardInterrupt as stop:
@@ -109,19 +115,36 @@ def _run(config_name: str, job: Job) -> int:
     return 0
 
 
+def _check_options(config_name: str) -> None:
+    """Hydra's own parser, without its page of usage."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise InputError(f"command line: {message}; `python {config_name}.py --help` shows what there is")
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    _, unknown = parser.parse_known_args([a for a in sys.argv[1:] if a != "--version"])
+    if unknown:
+        refuse(f"{unknown[0]} is no option and no KEY=VALUE")
+
+
 def _this_command() -> str:
     import shlex
 
     return shlex.join([Path(sys.executable).name.replace("python3.", "python ").split()[0], *sys.argv])
 
 
-def _refuse(message: str) -> int:
-    print(f"error: {one_line(message)}", file=sys.stderr)
+def _refuse(*messages: object) -> int:
+    for message in messages:
+        print(f"error: {one_line(message)}", file=sys.stderr)
     return 2
 
 
 def _remove_if_empty(folder: Path, outputs_was_there: bool) -> None:
-    """Hydra makes the run folder before the job; a job that was refused leaves none."""
+    """Hydra makes the run folder before the job; a job that was refused leaves none. Its record of a sweep says nothing that
+    the studies' own config.yaml does not."""
+    Path("outputs/multirun.yaml").unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         if folder.resolve() != Path.cwd():
             folder.rmdir()
@@ -139,17 +162,20 @@ def _check_sweep(config_name: str, arguments: list[str]) -> None:
     overrides = OverridesParser.create().parse_overrides([a for a in arguments if not a.startswith("-")])
     batches = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     jobs = [job for batch in batches for job in batch]
-    names = []
+    others: dict[str, list[tuple[str, ...]]] = {}  # name -> what its jobs say but for `worker`
     with initialize_config_dir(str(HERE), version_base="1.3"):
         for job in jobs:
-            cfg = compose(config_name, overrides=[o for o in job if not o.startswith("hydra")])
-            names.append(str(cfg.name))
+            said = [o for o in job if not o.startswith("hydra")]
+            name = folder_name(str(compose(config_name, overrides=said).get("name")))
+            others.setdefault(name, []).append(tuple(o for o in said if not o.startswith("worker=")))
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
-    ((name, times),) = Counter(names).most_common(1) or [("", 0)]
-    if times > 1 and swept != ["worker"]:
-        varied = [k for k in swept if k not in ("name", "worker")]
-        cure = f"name={config_name}-" + "-".join(f"${{{k}.name}}" if k in GROUPS else f"${{{k}}}" for k in varied)
-        raise InputError(f"name: {times} of the {len(jobs)} jobs would share {name!r}; give each its own, as in '{cure}'")
+    for name, jobs_of_name in others.items():
+        if len(jobs_of_name) > 1 and (len(set(jobs_of_name)) > 1 or "worker" not in swept):
+            varied = [k for k in swept if k not in ("name", "worker")]
+            cure = f"name={config_name}-" + "-".join(f"${{{k}.name}}" if k in GROUPS else f"${{{k}}}" for k in varied)
+            raise InputError(
+                f"name: {len(jobs_of_name)} of the {len(jobs)} jobs would share {name!r}; give each its own, as in '{cure}'"
+            )
 
 
 def _explain(error: Exception, config_name: str) -> str:
@@ -166,10 +192,15 @@ def _explain(error: Exception, config_name: str) -> str:
         if (HERE / found.group(1)).is_dir():
             return f"{found.group(1)}: is a group that {config_name}.py does not use"
         return f"{found.group(1)}: there is no such key{_near(found.group(1), config_name)}"
-    if "Value" in str(cause) and (key := re.search(r"full_key: (\S+)", str(cause))):
-        return f"{key.group(1)}: {str(cause).splitlines()[0]}"
-    if found := re.search(r"Missing mandatory value: (\S+)", text):
+    if found := re.search(r"Missing mandatory value: (\w+)", text):
         return f"{found.group(1)}: must be given, as in {found.group(1)}=VALUE"
+    shown = f"`python {config_name}.py --help` shows what it is by default"
+    if key := re.search(r"full_key: (\S+)", str(cause)):
+        return f"{key.group(1)}: {str(cause).splitlines()[0]}; {shown}"
+    if found := re.search(r"Error merging override ([^=\s]+)(=.*)", text):
+        return f"{found.group(1)}{found.group(2)}: is not of its kind; {shown}"
+    if found := re.search(r"Error parsing override '([^']*)'\s+missing EQUAL", text):
+        return f"command line: {found.group(1)!r} is no KEY=VALUE; `python {config_name}.py --help` shows what there is"
     if found := re.search(r"(LexerNoViableAltException|mismatched input|extraneous input|no viable alternative).*", text):
         return f"command line: {one_line(text)[:200]}; quote values that hold special characters: 'key=\"value\"'"
     return one_line(text)

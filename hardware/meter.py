@@ -115,26 +115,30 @@ class Meter:
     def measure(
         self,
         nets: Sequence[Any],
-        input_shape: Sequence[int] | None = None,
+        input_shape: Sequence[int] | Sequence[Sequence[int]] | None = None,
         max_ms: float | None = None,
         images: Any = None,
         mean: Stats = None,
         std: Stats = None,
     ) -> list[Latency]:
         """Latencies in the order of `nets`: Architectures (built with random weights) or modules; a Network
-        knows its input, another module needs `input_shape` (1, C, H, W). `images`: (n >= 64, C, H, W) raw
-        pixels for gated nets to decide on, resized where a net wants another resolution; without them it is
-        noise, and so are the decisions. `max_ms`: budget for each net's
-        own calls, but never fewer than two (four an image). Raises MeasureError when a net cannot be measured
+        knows its input, another module needs `input_shape` (1, C, H, W), one for all or one each. `images`:
+        (n >= 64, C, H, W) raw pixels for gated nets to decide on, resized where a net wants another
+        resolution; without them it is noise, and so are the decisions. `max_ms`: budget for each net's own
+        calls, but never fewer than two (four an image). Raises MeasureError when a net cannot be measured
         (none is then), ValueError for a senseless max_ms."""
         if max_ms is not None and max_ms <= 0:
             raise ValueError(f"max_ms: {max_ms} is not positive")
         found: list[Candidate] = []
         bad: dict[int, str] = {}
+        each = input_shape is not None and len(input_shape) > 0 and not isinstance(input_shape[0], (int, np.integer))
+        shapes: list[Any] = list(input_shape or ()) if each else [input_shape] * len(nets)
+        if len(shapes) != len(nets):
+            raise ValueError(f"input_shape: {len(shapes)} shapes for {len(nets)} nets")
         for i, net in enumerate(nets):
             subject = None
             try:
-                subject = subject_of(net, input_shape, self.batch)
+                subject = subject_of(net, shapes[i], self.batch)
                 found.append(self._candidate(subject, images, mean, std, max_ms))
             except Exception as error:  # a foreign net may raise anything; it is named, with its reason
                 bad[i] = f"{subject.name if subject else f'net {i}'}: {one_line(error)}"
@@ -158,10 +162,8 @@ class Meter:
             runtime = make_runtime(self.device, "eager", self.threads)  # a CUDA graph has no branches; the result says so
         if gated and images is None:
             images = _noise(shape, max(MIN_IMAGES, self.batch))
-        if gated and len(images) < max(MIN_IMAGES, self.batch):
-            raise ValueError(
-                f"a gated net's latency depends on the image: give images=, at least {max(MIN_IMAGES, self.batch)}, not {len(images)}"
-            )
+        if gated and len(images) < (least := max(MIN_IMAGES, self.batch)):
+            raise ValueError(f"a gated net's latency depends on the image: give images=, at least {least}, not {len(images)}")
         runtime.prepare(subject.module, shape, mean, std)
         if gated:
             pixels = pixels_for(images, shape)

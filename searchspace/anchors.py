@@ -19,9 +19,10 @@ from typing import Any
 from searchspace.architecture import GATES, Architecture, ArchitectureError, Block, Head, Stage, Stem
 from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
 
-BLOCKS_NAMED = {20: 3, 32: 5, 38: 6, 44: 7, 56: 9, 74: 12, 110: 18}  # depth 6n+2 -> n, those of the two papers
+# those of the two papers; any depth 6n+2 is a name, but for 50: that is ImageNet's
+DEPTHS = (20, 32, 38, 44, 56, 74, 110, 152)
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small",
-         *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in BLOCKS_NAMED))  # fmt: skip
+         *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in DEPTHS))  # fmt: skip
 LISTS = {
     "small": ("mobilenet_v1-0.25", "mobilenet_v2-0.5", "skipnet_20-rnn"),
     "mobile": (
@@ -32,6 +33,23 @@ LISTS = {
         "mobilenet_v3_small",
         "resnet_20",
         "skipnet_20-rnn",
+    ),
+    # the nets of the lecture, at the papers' sizes; those that nobody ships (AlexNet in two groups, ShuffleNetV1, NASNet-A)
+    # are not among them yet
+    "classics": (
+        "torchvision:alexnet",
+        "torchvision:vgg16",
+        "torchvision:googlenet",
+        "torchvision:squeezenet1_0",
+        "torchvision:shufflenet_v2_x1_0",
+        "mobilenet_v1",
+        "mobilenet_v1-0.5-160",
+        "mobilenet_v2",
+        "mobilenet_v3_large",
+        "mobilenet_v3_small",
+        "timm:mobilenetv4_conv_small",
+        "resnet_38",
+        "skipnet_38-rnn",
     ),
     "none": (),
 }
@@ -90,24 +108,43 @@ def anchor(
 
     Raises UnknownNet (with the nearest names) and ArchitectureError (a gate on a net without shortcuts, say)."""
     base, said = _parse(name)
-    alpha = float(said.get("alpha", 1.0 if alpha is None else alpha))
     small = base.startswith(("resnet_", "skipnet_"))
-    resolution = int(said.get("resolution", resolution or (32 if small else 224)))
-    gate = str(said.get("gate", gate or ("rnn" if base.startswith("skipnet_") else "")))
-    classes = classes or (10 if small else 1000)
+    alpha = _agreed(name, "alpha", said, alpha, 1.0)
+    resolution = _agreed(name, "resolution", said, resolution, 32 if small else 224)
+    gate = _agreed(name, "gate", said, gate, "rnn" if base.startswith("skipnet_") else "none")
+    classes = (10 if small else 1000) if classes is None else classes
     if not 0 < alpha <= 4:
         raise ArchitectureError("alpha", f"{alpha:g} is not a width multiplier in (0, 4]")
+    if gate not in ("none", *GATES):
+        raise ArchitectureError("gate", f"{gate!r} is not one of none, {', '.join(GATES)}")
     if base.startswith("mobilenet_v3"):
         net = _mobilenet_v3(base.endswith("large"), alpha, resolution, classes, in_channels, min_map)
     else:
-        depth = BLOCKS_NAMED[int(base.split("_")[1])] if small else None
+        depth = (int(base.split("_")[1]) - 2) // 6 if small else None
         net = _from_skeleton("resnet" if small else base, depth, alpha, resolution, classes, in_channels, min_map)
-    return _gated(net, gate, skip_alpha) if gate else net
+    return net if gate == "none" else _gated(net, gate, skip_alpha)
+
+
+def _agreed(name: str, key: str, said: dict[str, Any], given: Any, default: Any) -> Any:
+    """What the name says, what the argument says where the name is silent, else the default. A resolution given beside a
+    name that has its own yields to it (a study gives its data's); another alpha or gate is a contradiction."""
+    if key in said and given is not None and given != said[key] and key != "resolution":
+        raise ArchitectureError(key, f"{name!r} says {said[key]}, the argument {given}")
+    value = said.get(key, given)
+    return default if value is None else value
 
 
 def _parse(name: str) -> tuple[str, dict[str, Any]]:
     base, *rest = name.split("-")
-    if base not in NAMES:
+    near: Any
+    if depth := re.fullmatch(r"(?:resnet|skipnet)_(\d+)", base):
+        n, rest_of_it = divmod(int(depth[1]) - 2, 6)
+        if n < 1 or rest_of_it or depth[1] == "50" or base != f"{base.split('_')[0]}_{int(depth[1])}":
+            near = ", ".join(str(6 * k + 2) for k in (max(1, n), max(1, n) + 1))
+            raise UnknownNet(
+                f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {near} (50 is ImageNet's: torchvision:resnet50)"
+            )
+    elif base not in NAMES:
         near = difflib.get_close_matches(base, NAMES, 3, 0.5)
         raise UnknownNet(
             f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(NAMES)}")

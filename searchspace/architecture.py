@@ -182,7 +182,11 @@ class Architecture:
         if self.gates:
             _one_of(self.gate_sharing, "gate_sharing", SHARINGS)
             number = isinstance(self.skip_alpha, (int, float)) and not isinstance(self.skip_alpha, bool)
-            _require(number and float(self.skip_alpha or 0) >= 0, "skip_alpha", f"{self.skip_alpha!r} is not a number >= 0")
+            _require(
+                number and 0 <= float(self.skip_alpha or 0) < float("inf"),
+                "skip_alpha",
+                f"{self.skip_alpha!r} is not a number >= 0",
+            )
             object.__setattr__(self, "skip_alpha", float(self.skip_alpha or 0))  # 1 and 1.0 are one net, and one id
         else:
             _require(self.gate_sharing == "", "gate_sharing", "means nothing without gates: leave it empty")
@@ -243,7 +247,7 @@ class Architecture:
         """Inverse of `to_json`; an `ArchitectureError` names the field."""
         try:
             data = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, TypeError) as error:
             raise ArchitectureError("architecture", f"not JSON ({error})") from None
         return Architecture.from_dict(data)
 
@@ -279,11 +283,12 @@ def _plain(value: Any) -> Any:
 
 def _fields(kind: type, data: Any, at: str) -> dict[str, Any]:
     _require(isinstance(data, dict), at, "must be an object")
+    before = "" if kind is Architecture else f"{at}."
     known = {f.name: f.default is dataclasses.MISSING for f in dataclasses.fields(kind)}
     for name in data:
-        _require(name in known, f"{at}.{name}", f"unknown field; there are {', '.join(known)}")
+        _require(name in known, f"{before}{name}", f"unknown field; there are {', '.join(known)}")
     for name, needed in known.items():
-        _require(not needed or name in data, f"{at}.{name}", "is missing")
+        _require(not needed or name in data, f"{before}{name}", "is missing")
     return dict(data)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from searchspace.architecture import Architecture
 from searchspace.network import Network, build
@@ -47,13 +48,13 @@ class Count:
         return self.macs - saved
 
 
-def layer_type(module: nn.Conv2d | nn.Linear) -> str:
+def layer_type(module: _ConvNd | nn.Linear) -> str:
     """conv1x1 (ungrouped), depthwise (a group a channel), conv (the rest) or linear."""
     if isinstance(module, nn.Linear):
         return "linear"
     if module.groups == module.in_channels > 1:
         return "depthwise"
-    return "conv1x1" if module.kernel_size == (1, 1) and module.groups == 1 else "conv"
+    return "conv1x1" if set(module.kernel_size) == {1} and module.groups == 1 else "conv"
 
 
 def count(net: Architecture | nn.Module, input_shape: tuple[int, ...] | None = None) -> Count:
@@ -68,7 +69,7 @@ def count(net: Architecture | nn.Module, input_shape: tuple[int, ...] | None = N
         raise ValueError("count: a module needs input_shape=(1, channels, height, width)")
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     x = torch.zeros(1, *input_shape[1:], device=device)
-    training = module.training
+    flags = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
         with _Tally(module) as tally, torch.no_grad():
@@ -77,7 +78,8 @@ def count(net: Architecture | nn.Module, input_shape: tuple[int, ...] | None = N
             else:
                 module(x)
     finally:
-        module.train(training)
+        for m, flag in flags:
+            m.training = flag
     return tally.total
 
 
@@ -108,7 +110,7 @@ class _Tally:
         self.total = Count(params=sum(p.numel() for p in module.parameters()))
         self.part, self.apart = Share(), False
         self._weighed: set[int] = set()
-        self._layers = [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        self._layers = [m for m in module.modules() if isinstance(m, (_ConvNd, nn.Linear))]
 
     def __enter__(self) -> _Tally:
         self._hooks = [layer.register_forward_hook(self._book) for layer in self._layers]
@@ -119,8 +121,10 @@ class _Tally:
             hook.remove()
 
     def _book(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        assert isinstance(layer, (nn.Conv2d, nn.Linear))
-        macs = output.numel() // output.shape[0] * layer.weight[0].numel()  # outputs x inputs that each sums over
+        assert isinstance(layer, (_ConvNd, nn.Linear))
+        # an output sums over weight[0]; of a transposed convolution it is an input that is multiplied by weight[0]
+        elements = inputs[0] if isinstance(layer, _ConvTransposeNd) else output
+        macs = elements.numel() // elements.shape[0] * layer.weight[0].numel()
         weights = 0 if id(layer) in self._weighed else layer.weight.numel()  # a shared gate weighs once
         self.part.macs += macs
         self.part.weights += weights

@@ -96,7 +96,7 @@ class Network(nn.Module):
     def masked(self, x: Tensor, how: str = "threshold", force: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Every block on every image, mixed by the decisions: logits (N, classes), decisions (N, gates) as float."""
         x = self.stem(x)
-        asked = _Decisions(x, force)
+        asked = _Decisions(x, force, len(self.gates))
         for block, gate in self.steps():
             if gate is None:
                 x = block(x)
@@ -110,14 +110,21 @@ class Network(nn.Module):
     @torch.no_grad()
     def run(self, x: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Inference. x: (N, C, H, W); force: (gates,) or (N, gates) bool replaces the gates, which are then not evaluated.
-        Returns logits (N, classes) and what was kept (N, gates) bool. A skipped block costs its shortcut only."""
+        Returns logits (N, classes) and what was kept (N, gates) bool. A skipped block costs its shortcut only. A net in
+        training mode runs as in eval mode, and is in training mode afterwards. ValueError for a `force` of another shape."""
         if self.training:
-            raise RuntimeError("net.run is inference: call net.eval() first")
+            flags = [(m, m.training) for m in self.modules()]
+            self.eval()
+            try:
+                return self.run(x, force)
+            finally:
+                for module, flag in flags:
+                    module.training = flag
         if self.execution == "masked":
             logits, kept = self.masked(x, "threshold", force)
             return logits, kept > 0.5
         x = self.stem(x)
-        asked = _Decisions(x, force)
+        asked = _Decisions(x, force, len(self.gates))
         for block, gate in self.steps():
             x = block(x) if gate is None else _skip(block, x, asked(gate, x, "threshold") > 0.5)
         return self.head(x), asked.kept() > 0.5
@@ -126,13 +133,15 @@ class Network(nn.Module):
 class _Decisions:
     """The gates' decisions of one pass, with the RNN state that runs through them."""
 
-    def __init__(self, x: Tensor, force: Tensor | None):
+    def __init__(self, x: Tensor, force: Tensor | None, gates: int):
         self.taken: list[Tensor] = []
         self.state: tuple[Tensor, ...] | None = None
         self.rows = x
         if force is not None:
             force = torch.as_tensor(force, device=x.device)
-            force = force.expand(x.shape[0], -1) if force.dim() == 1 else force
+            if tuple(force.shape) not in ((gates,), (x.shape[0], gates)):
+                raise ValueError(f"force: shape {tuple(force.shape)} is neither ({gates},) nor ({x.shape[0]}, {gates})")
+            force = force.expand(x.shape[0], -1)
         self.force = force
 
     def __call__(self, gate: nn.Module, x: Tensor, how: str) -> Tensor:

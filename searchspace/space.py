@@ -11,6 +11,7 @@ the same net decode to equal values (and so to one id). Standard library only.
 
 from __future__ import annotations
 
+import math
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +72,14 @@ class SearchSpace:
                 raise ArchitectureError(f"searchspace.{field}", "needs at least one value, each once")
             if field in positive and any(v <= 0 for v in values):
                 raise ArchitectureError(f"searchspace.{field}", "must hold positive numbers only")
+            if field == "kernels" and any(v % 2 == 0 for v in values):
+                raise ArchitectureError(f"searchspace.{field}", "must hold odd numbers only")
+            if field == "skip_alphas" and any(not 0 <= v < math.inf for v in values):
+                raise ArchitectureError(f"searchspace.{field}", "must hold numbers >= 0 only")
             object.__setattr__(self, field, tuple(values))
+        for field in ("classes", "in_channels", "min_map"):
+            if getattr(self, field) < 1:
+                raise ArchitectureError(f"searchspace.{field}", "must be at least 1")
         for resolution in self.resolutions:
             fitting_strides([1], resolution, self.min_map)
 
@@ -211,9 +219,17 @@ class SearchSpace:
 
 
 SPACES: dict[str, dict[str, Any]] = {
-    "mobile": {},
+    # images and classes of the nets' papers, as searchspace.anchor has them; a study gives those of its data
+    "mobile": {"resolutions": (128, 160, 192, 224)},
     # the residual line: SkipNet's net with its gates, and its plain twins
-    "skipnet": {"skeletons": ("resnet",), "families": ("residual",), "kernels": (3,), "squeeze_excite": (False,)},
+    "skipnet": {
+        "skeletons": ("resnet",),
+        "families": ("residual",),
+        "kernels": (3,),
+        "squeeze_excite": (False,),
+        "resolutions": (32,),
+        "classes": 10,
+    },
 }
 
 

@@ -49,6 +49,8 @@ def make(name: str, seed: int = 0, known: Known | None = None) -> optuna.sampler
     training (column 0 the second objective); samplers that cannot use it ignore it. KeyError for an unknown name."""
     import warnings
 
+    if name not in SAMPLERS:
+        raise KeyError(f"no sampler {name!r}: there are {', '.join(SAMPLERS)}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # multivariate and group are marked experimental
         return SAMPLERS[name](seed)

@@ -51,6 +51,7 @@ class Settings:
     sampler: dict[str, Any] = field(hash=False)
     logger: dict[str, Any] = field(hash=False)
     finalists: dict[str, Any] = field(hash=False)
+    init: str | None = None  # of train.py: where a single net's weights begin
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Settings:
@@ -78,7 +79,7 @@ class Settings:
         anchors = check_nets("anchors", c["anchors"])
         settings = Settings(
             **{
-                **{k: c[k] for k in Settings.__dataclass_fields__},
+                **{k: c[k] for k in Settings.__dataclass_fields__ if k in c},
                 "anchors": anchors,
                 "workers": c["workers"] or default_workers(c["hardware"]["device"]),
             }

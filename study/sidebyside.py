@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
+from torch import nn
 
 from hardware.meter import MeasureError, Meter
 from hardware.runtimes import RuntimeUnavailable
-from searchspace.anchors import UnknownNet
+from searchspace.anchors import LISTS, UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
 from searchspace.complexity import count
@@ -22,7 +24,6 @@ from study.folder import put
 from study.settings import SettingsError
 
 RESOLUTION = 224  # of modules that do not say theirs
-IMAGES = 64
 
 
 def measure_nets(
@@ -31,14 +32,18 @@ def measure_nets(
     """Measures what can be measured; returns the path of measure.csv and one line for each net that could not be.
 
     Raises SettingsError when no net is left. Always measures: earlier values are not looked up."""
-    if not isinstance(nets, (str, list)) or not nets:
-        raise SettingsError("nets: must be a list of nets like [mobilenet_v1-0.25, timm:mobilenetv2_100], or small, or mobile")
+    if not isinstance(nets, (str, list)) or not nets or not all(isinstance(n, str) for n in nets):
+        raise SettingsError(f"nets: must be a list of nets like [mobilenet_v1-0.25, timm:mobilenetv2_100], or {', '.join(LISTS)}")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "measure.csv").exists():
+        raise SettingsError(f"name={folder.name}: {folder} holds something else than measurements; give another name=")
     subjects, refused = [], []
     for name in expand(nets):
         try:
             subjects.append((name, resolve(name, resolution)))
-        except (UnknownNet, ArchitectureError, CardError) as error:
-            refused.append(str(error))
+        except UnknownNet as error:
+            refused.append(f"nets: {error}")
+        except (ArchitectureError, CardError) as error:
+            refused.append(f"nets: {name}: {error}")
     try:
         with Meter(hardware["device"], runtime=hardware["runtime"], threads=hardware["threads"], batch=hardware["batch"],
                    rounds=hardware["rounds"], spread_s=hardware["spread_s"]) as meter:  # fmt: skip
@@ -46,23 +51,34 @@ def measure_nets(
     except RuntimeUnavailable as error:
         raise SettingsError(f"hardware.runtime={hardware['runtime']}: {error}") from None
     if not rows:
-        raise SettingsError("nets: " + "; ".join(refused or ["none is given"]))
+        raise SettingsError(*(refused or ["nets: none is given"]))
     table = pd.DataFrame(rows)
     _show(table)
     folder.mkdir(parents=True, exist_ok=True)
-    put(folder / "measure.csv", table.to_csv(index=False, lineterminator="\n"))
+    put(folder / "measure.csv", _with_earlier(folder / "measure.csv", table).to_csv(index=False, lineterminator="\n"))
     return folder / "measure.csv", refused
+
+
+def _with_earlier(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Earlier measurements of this name stay, above the new ones."""
+    if not path.exists():
+        return table
+    try:
+        return pd.concat([pd.read_csv(path), table], ignore_index=True)
+    except (ValueError, pd.errors.ParserError):
+        raise SettingsError(f"name={path.parent.name}: {path} cannot be read as a table; move it or give another name=") from None
 
 
 def _measure(
     meter: Meter, subjects: list[tuple[str, Any]], resolution: int, max_ms: float | None, refused: list[str]
 ) -> list[dict[str, Any]]:
     """One session; a net that cannot be measured is taken out, told, and the others go again."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     while subjects:
         try:
-            measured = meter.measure([net for _, net in subjects], input_shape=(1, 3, resolution, resolution), max_ms=max_ms)
+            measured = meter.measure([net for _, net in subjects], [_shape(net, resolution) for _, net in subjects], max_ms)
         except MeasureError as error:
-            refused += [f"{subjects[i][0]}: {why}" for i, why in error.bad.items()]
+            refused += [f"nets: {subjects[i][0]}: {why}" for i, why in error.bad.items()]
             subjects = [s for i, s in enumerate(subjects) if i not in error.bad]
             continue
         rows = []
@@ -85,6 +101,7 @@ def _measure(
                     "busy": m.busy,
                     "stopped": m.stopped,
                     "machine": m.machine,
+                    "measured_at": now,
                 }
             )
         return rows
@@ -93,7 +110,12 @@ def _measure(
 
 def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
     a = net if isinstance(net, Architecture) else net.architecture if isinstance(net, Network) else None
-    return (1, a.in_channels, a.resolution, a.resolution) if a else (1, 3, resolution, resolution)
+    return (1, a.in_channels, a.resolution, a.resolution) if a else (1, _channels(net), resolution, resolution)
+
+
+def _channels(module: nn.Module) -> int:
+    """What the first convolution of a foreign module takes."""
+    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
 def _show(table: pd.DataFrame) -> None:

@@ -6,11 +6,14 @@ trial of a dead process is given back at once, on others the heartbeat does it (
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import sqlite3
 import warnings
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -41,6 +44,8 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
             raise SettingsError(f"storage={url}: {path} is not an SQLite database; name another file (this one stays as it is)")
         if not path.parent.is_dir():
             raise SettingsError(f"storage={url}: the folder {path.parent} does not exist")
+        if path.exists() and path.stat().st_size and (tables := _tables(path)) and "studies" not in tables:
+            raise SettingsError(f"storage={url}: {path} holds other tables ({', '.join(tables[:3])}); name another file")
     arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     try:
         return optuna.storages.RDBStorage(
@@ -54,6 +59,14 @@ def open_storage(url: str) -> optuna.storages.RDBStorage:
         raise SettingsError(f"storage={url}: {error}") from None
     except (SQLAlchemyError, ImportError, RuntimeError) as error:
         raise SettingsError(f"storage={url.split('@')[-1]}: cannot be opened ({str(error).splitlines()[0]})") from None
+
+
+def _tables(path: Path) -> list[str]:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path.absolute()))}?mode=ro", uri=True)) as db:
+            return [name for (name,) in db.execute("select name from sqlite_master where type = 'table' order by name")]
+    except sqlite3.Error:
+        return []  # cut off in the middle of a write, say: whoever opens it for writing repairs it
 
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, directions: list[Any]) -> optuna.Study:

@@ -14,14 +14,24 @@ from typing import Any
 from rich.console import Console
 
 from hardware.meter import Meter
-from hardware.runtimes import RuntimeUnavailable
+from hardware.runtimes import RuntimeUnavailable, runtime_skips
 from searchspace import card
 from searchspace.anchors import UnknownNet
 from searchspace.architecture import ArchitectureError
+from searchspace.named import does_not_fit
 from searchspace.network import Network
 from study.finalists import latency_row, save, update_card
 from study.folder import put, refuse_other_settings, remember
-from study.settings import Settings, SettingsError, check_data, check_hardware, check_logger, check_nets, check_trainer
+from study.settings import (
+    Settings,
+    SettingsError,
+    check_data,
+    check_hardware,
+    check_logger,
+    check_nets,
+    check_seed,
+    check_trainer,
+)
 from study.tracking import tracker
 from study.trial import Bench
 from trainers.data import DataError, load
@@ -36,7 +46,11 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         raise SettingsError(f"init={config['init']}: must be timm or null")
     for check, key in ((check_hardware, "hardware"), (check_trainer, "trainer"), (check_data, "data"), (check_logger, "logger")):
         check(config[key])
-    (name,) = check_nets("net", config["net"])
+    names = check_nets("net", config["net"])
+    if len(names) != 1:
+        raise SettingsError(f"net={config['net']}: names {len(names)} nets; train.py trains one")
+    name = names[0]
+    check_seed(config["seed"])
     settings = Settings(
         name=config["name"],
         seed=config["seed"],
@@ -55,6 +69,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         sampler={"name": "random"},
         logger=config["logger"],
         finalists={"epochs": config["epochs"], "seeds": 1},
+        init=config["init"],
     )
     refuse_other_settings(settings, folder, "a training")
     d, h = settings.data, settings.hardware
@@ -72,10 +87,16 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         )
     except DataError as error:
         raise SettingsError(str(error)) from None
-    except (UnknownNet, ArchitectureError, card.CardError) as error:
+    except UnknownNet as error:
         raise SettingsError(f"net: {error}") from None
+    except (ArchitectureError, card.CardError) as error:
+        raise SettingsError(f"net: {name}: {error}") from None
     except RuntimeUnavailable as error:
         raise SettingsError(f"hardware.runtime={h['runtime']}: {error}") from None
+    if problem := does_not_fit(net, data.channels, bench.resolution(candidate), len(data.classes)):
+        raise SettingsError(f"net: {name} {problem}")
+    if candidate.gated and not runtime_skips(h):
+        raise SettingsError(f"hardware.runtime={h['runtime']}: cannot skip the blocks of {name}; use another runtime")
     console = Console()
     target = folder / "nets" / candidate.id
     if (target / "card.json").exists() and json.loads((target / "card.json").read_text())["latency"] is not None:

@@ -1,5 +1,7 @@
 """Wrong input: one line that names the key and the cure, exit code 2, no traceback, nothing left behind."""
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +55,19 @@ WRONG = [
     (["control=sgd"], ["control=sgd", "random"]),
     (["searchspace.plugins=[no_such_module]"], ["searchspace.plugins", "no_such_module"]),
     (["finalists.seeds=0"], ["finalists.seeds=0"]),
+    (["seed=-1"], ["seed=-1", "from 0"]),
+    (["worker=-1"], ["worker=-1"]),
+    (["--nope"], ["--nope", "--help"]),
+    (["n_trials"], ["'n_trials'", "KEY=VALUE"]),
+    (["name="], ["name", "empty"]),
+    (["searchspace.kernels=[2]"], ["searchspace.kernels", "odd"]),
+    (["data.fraction=0.001"], ["data.fraction", "too few"]),
+    (["anchors=[torchvision:alexnet]"], ["anchors", "torchvision:alexnet", "1 x 16 x 16"]),
+    (["anchors=[math:sqrt]"], ["anchors", "math:sqrt", "TypeError"]),
+    (["anchors=[resnet_21]"], ["anchors", "resnet_21", "6n+2"]),
+    (["hardware.runtime=compiled"], ["anchors", "skipnet_20-rnn", "hardware.runtime=compiled"]),
+    (["hardware.runtime=compiled", "anchors=none"], ["hardware.runtime=compiled", "searchspace.gates=[none]"]),
+    (["searchspace=mobile", "-m", "seed=0,1", "n_trials=0"], ["n_trials=0"]),
     (["-m", "n_trials=1,2"], ["name", "name=search-${n_trials}"]),
 ]
 
@@ -109,6 +124,48 @@ def test_a_storage_that_is_no_database_stays_as_it_is(tmp_path):
         and done.stderr.count("\n") == 1
     )
     assert path.read_text() == "my notes\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_database_of_the_users_own_stays_as_it_is(tmp_path):
+    path = tmp_path / "shop.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("create table customers (name text)")
+        db.commit()
+    before = path.read_bytes()
+    done = run("search", f"storage=sqlite:///{path}", cwd=tmp_path)
+    assert done.returncode == 2 and "customers" in done.stderr and done.stderr.count("\n") == 1
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_nets_are_a_line_each_and_the_others_are_measured(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\ndef grey(): return torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten())\n"
+        "def broken(): raise ValueError('no weights')\n"
+    )
+    nets = "nets=[mine:grey,mine:broken,mobilnet_v1,mobilenet_v1-0.25-rnn]"
+    for _ in range(2):  # the second run keeps what the first one measured
+        done = run("measure", nets, "resolution=16", "hardware.spread_s=0", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 3, done.stderr
+    for line, words in zip(done.stderr.splitlines(), (["mine:broken", "no weights"], ["mobilenet_v1"], ["-rnn", "shortcut"])):
+        assert line.startswith("error: nets: ") and all(word in line for word in words)
+    rows = (tmp_path / "outputs/measure-cpu/measure.csv").read_text().splitlines()
+    assert len(rows) == 3 and all(r.startswith("mine:grey,") for r in rows[1:])
+
+
+@pytest.mark.parametrize("net", ["small", "none", "torchvision:alexnet"])
+def test_train_refuses_before_it_makes_a_folder(net, tmp_path):
+    done = run("train", f"net={net}", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "net" in done.stderr and list(tmp_path.iterdir()) == []
+
+
+def test_the_jobs_of_a_sweep_may_share_a_name_by_worker_alone():
+    from conf.command import InputError, _check_sweep
+    from conf.schema import register
+
+    register()
+    _check_sweep("search", ["worker=0,1", "seed=0,1", "hardware=cpu"])
+    with pytest.raises(InputError, match="4 of the 4 jobs would share 'x'"):
+        _check_sweep("search", ["worker=0,1", "epochs=1,2", "name=x"])
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path):

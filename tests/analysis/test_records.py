@@ -6,6 +6,8 @@ import csv
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -14,7 +16,7 @@ import pytest
 from conftest import ANCHORS, Faker
 
 from analysis.front import best_under, front, nets
-from analysis.records import COLUMNS, FINALISTS, StudyError, list_studies, read, write_csv
+from analysis.records import COLUMNS, FINALISTS, StudyError, list_studies, read, storage_of, write_csv
 
 
 def digest(path: Path) -> str:
@@ -168,3 +170,37 @@ def test_best_under_is_the_most_accurate_that_fits(finished: Faker) -> None:
     assert best is not None and best["latency_ms"] <= budget
     assert best["top1_val"] == table.loc[table["latency_ms"] <= budget, "top1_val"].max()
     assert best_under(record, 1e-6) is None
+
+
+def test_one_unreadable_study_does_not_hide_the_others(make) -> None:
+    outputs = path_of(make("finished")).parent.parent
+    (outputs / "bad").mkdir()
+    (outputs / "bad" / "study.db").write_text("no database")
+    bad, good = list_studies(outputs)
+    assert (good.name, good.phase) == ("demo", "finished") and bad.name == "bad" and "not a readable database" in bad.phase
+
+
+def test_a_study_that_was_cut_off_in_a_write_is_read(make) -> None:
+    """A hot journal, made by a process that dies in the middle of a write that had reached the file."""
+    faker = make("finished")
+    path = str(path_of(faker))
+    code = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "db.execute('pragma cache_size = 1'); db.execute('begin immediate')\n"
+        "db.execute('delete from trial_user_attributes'); os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, path]).returncode == 9
+    assert Path(f"{path}-journal").exists()
+    before = Path(path).read_bytes()
+    record = read(faker.url, "demo")
+    assert record.phase == "finished" and record.trials["id"].ne("").all() and Path(path).read_bytes() == before
+
+
+def test_a_study_that_lives_elsewhere_is_found_by_its_folder(tmp_path: Path, make) -> None:
+    faker = make("finished")
+    folder = tmp_path / "outputs" / "demo"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"name: demo\nstorage: {faker.url}\n")
+    assert storage_of(folder) == faker.url and [s.name for s in list_studies(tmp_path / "outputs")] == ["demo"]
+    assert storage_of(tmp_path / "none").endswith("none/study.db")

@@ -81,8 +81,8 @@ def _net(*blocks, **more):
         (lambda: _net(Block("residual", 8), classes=True), "classes"),
         (lambda: _net(), "stages[0].blocks"),
         (lambda: Architecture.from_json("{"), "architecture"),
-        (lambda: Architecture.from_dict({"stem": {"out": 8}}), "architecture.stages"),
-        (lambda: Architecture.from_dict({**anchor("resnet_20").to_dict(), "depth": 3}), "architecture.depth"),
+        (lambda: Architecture.from_dict({"stem": {"out": 8}}), "stages"),
+        (lambda: Architecture.from_dict({**anchor("resnet_20").to_dict(), "depth": 3}), "depth"),
         (lambda: Architecture.from_dict({**anchor("resnet_20").to_dict(), "stem": {"out": 8, "color": 1}}), "stem.color"),
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from searchspace.anchors import anchor
 from searchspace.architecture import Architecture, ArchitectureError
+from searchspace.neighbourhood import edited
 from searchspace.space import NotInSpace, SearchSpace, named_space
 
 MOBILE = named_space("mobile", resolutions=(16, 24, 33), classes=10, in_channels=1)
@@ -153,6 +154,17 @@ def test_v3_is_not_in_the_space_and_its_nearest_point_is_told():
     assert near in MOBILE and any("head convolution" in e for e in edits) and any("squeeze" in e for e in edits)
     inside = anchor("mobilenet_v2", resolution=16, classes=10, in_channels=1)
     assert MOBILE.nearest(inside) == (inside, [])
+
+
+def test_an_edit_is_a_neighbour_and_every_choice_is_edited():
+    space = SearchSpace(classes=10, in_channels=1, resolutions=(16, 24))
+    net = anchor("skipnet_20-rnn", resolution=16, classes=10, in_channels=1)
+    near, found = {net, *space.neighbours(net)}, set()
+    for seed in range(300):
+        there = edited(space, net, random.Random(seed))
+        assert there in near and there == edited(space, net, random.Random(seed))
+        found |= {k for k, v in space.encode(there).items() if space.encode(net).get(k) != v}
+    assert {"skeleton", "alpha", "activation", "resolution", "s0.family", "s1.depth", "s2.gate", "skip_alpha"} <= found
 
 
 def test_strides_drop_from_the_front():
