@@ -30,6 +30,7 @@ from study.progress import clock, progress
 from study.settings import Settings, SettingsError
 from study.starts import STARTS, starts
 from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
+from study.tracking import check_login
 from study.workers import Workers
 
 POLL_S = 1.0
@@ -37,6 +38,7 @@ POLL_S = 1.0
 
 def search(settings: Settings, folder: Path) -> str:
     """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used."""
+    check_login(settings.logger)
     space = _space_of_data(settings)
     url = url_of(settings, folder)
     anchors, notes = _anchors(settings, space)

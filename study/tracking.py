@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from study.settings import Settings
+from study.settings import Settings, SettingsError
 from study.trial import Candidate
 
 
@@ -71,7 +72,15 @@ class WandbTracker:
         config = {"id": candidate.id, "net": candidate.net, "origin": origin, "seed": self.settings.seed}
         if candidate.architecture is not None:
             config["architecture"] = candidate.architecture.to_dict()
-        return WandbRun(start_run(self.settings, self.folder, f"{origin}-{number:05d}", "trial", config))
+        name = f"{origin}-{number:05d}"
+        try:
+            return WandbRun(start_run(self.settings, self.folder, name, "trial", config))
+        except Exception as error:  # a server that is gone must not cost a trial: the run is kept here
+            if self.settings.logger["mode"] != "online":
+                raise
+            print(f"W&B cannot be reached ({' '.join(str(error).split())[:200]}): runs are written offline from here", flush=True)
+            self.settings = replace(self.settings, logger={**self.settings.logger, "mode": "offline"})
+            return WandbRun(start_run(self.settings, self.folder, name, "trial", config))
 
     def close(self) -> None:
         import wandb
@@ -127,6 +136,22 @@ def log_study(settings: Settings, folder: Path, front: Any, figures: Mapping[str
     finally:
         run.finish()
         wandb.teardown()
+
+
+def check_login(logger: Mapping[str, Any]) -> None:
+    """SettingsError when runs are to go online and nobody is logged in, or W&B does not let them."""
+    if logger["name"] != "wandb" or logger["mode"] != "online":
+        return
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    try:
+        logged_in = wandb.login(prompt=False)
+    except Exception as error:  # no network, a server that says no
+        why = " ".join(str(error).split())[:200]
+        raise SettingsError(f"logger.mode=online: {why}; use logger.mode=offline, `wandb sync` sends it later") from None
+    if not logged_in:
+        raise SettingsError("logger.mode=online: nobody is logged in to W&B here; run `wandb login`, or use logger.mode=offline")
 
 
 def tracker(settings: Settings, folder: Path) -> Tracker:

@@ -32,7 +32,7 @@ from study.settings import (
     check_seed,
     check_trainer,
 )
-from study.tracking import tracker
+from study.tracking import check_login, tracker
 from study.trial import Bench
 from trainers.data import DataError, load
 from trainers.supervised import CheckpointError, evaluate, fit
@@ -71,6 +71,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         finalists={"epochs": config["epochs"], "seeds": 1},
         init=config["init"],
     )
+    check_login(settings.logger)
     refuse_other_settings(settings, folder, "a training")
     d, h = settings.data, settings.hardware
     try:

@@ -1,6 +1,7 @@
 """Wrong input: one line that names the key and the cure, exit code 2, no traceback, nothing left behind."""
 
 import contextlib
+import os
 import sqlite3
 import subprocess
 import sys
@@ -14,8 +15,9 @@ ROOT = Path(__file__).parent.parent
 
 def run(script, *arguments, cwd):
     return subprocess.run(
-        [sys.executable, str(ROOT / f"{script}.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
+        [sys.executable, str(ROOT / f"{script}.py"), *arguments], cwd=cwd, capture_output=True, text=True, timeout=300,
+        env={**{k: v for k, v in os.environ.items() if k != "WANDB_API_KEY"}, "NETRC": str(cwd / "none")},
+    )  # fmt: skip
 
 
 def npz(path, **changes):
@@ -52,6 +54,7 @@ WRONG = [
     (["searchspace.families=[ghost]"], ["searchspace.families", "ghost", "separable"]),
     (["hardware.runtime=tensorrt"], ["hardware.runtime=tensorrt", "onnxruntime"]),
     (["workers=0"], ["workers=0"]),
+    (["logger.mode=online"], ["logger.mode=online", "wandb login", "logger.mode=offline"]),
     (["control=sgd"], ["control=sgd", "random"]),
     (["searchspace.plugins=[no_such_module]"], ["searchspace.plugins", "no_such_module"]),
     (["finalists.seeds=0"], ["finalists.seeds=0"]),
