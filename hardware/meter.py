@@ -23,10 +23,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from hardware.export import Stats, is_gated, one_line
-from hardware.lock import exclusive
+from hardware.lock import exclusive, lock_name
 from hardware.machine import fingerprint, fingerprint_id
 from hardware.quiet import quiet
 from hardware.references import SHAPE, references
@@ -104,6 +103,7 @@ class Meter:
         self.runtime, self.on_cuda = chosen.name, chosen.on_cuda
         self.schedule = Schedule(rounds, max(rounds, max_rounds), spread_s, seed, clock, cpu_clock, sleep)
         self.machine = fingerprint()
+        self.slices: list[tuple[float, float]] = []  # when the device was held, monotonic seconds
         self._references: dict[str, Runtime] = {}
 
     def __enter__(self) -> Meter:
@@ -195,9 +195,13 @@ class Meter:
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """One round: the device's lock, no garbage collection, one core."""
-        with exclusive(self._lock_name()), quiet(pin=self.threads == 1 and not self.on_cuda):
-            yield
+        """A slice: the device's lock, no garbage collection, one core."""
+        with exclusive(lock_name(self.device)), quiet(pin=self.threads == 1 and not self.on_cuda):
+            began = time.monotonic()
+            try:
+                yield
+            finally:
+                self.slices.append((began, time.monotonic()))
 
     def _is_busy(self, beside: dict[str, Candidate], cpu_ratios: list[float]) -> bool:
         """Not even the best quarter of rounds brings the references back to their own best time of this
@@ -226,12 +230,6 @@ class Meter:
             threads=self.threads,
             batch=self.batch,
         )
-
-    def _lock_name(self) -> str:
-        if not self.on_cuda:
-            return "cpu"
-        # not the device's number, which means another card under another CUDA_VISIBLE_DEVICES
-        return f"cuda-{torch.cuda.get_device_properties(self.device).uuid}"
 
 
 def _noise(shape: Sequence[int], n: int) -> np.ndarray:

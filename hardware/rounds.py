@@ -21,6 +21,7 @@ from hardware.runtimes import Runtime
 
 CALLS = 4  # recorded a visit, after one that is not
 CALLS_AN_IMAGE = 4  # a gated net has at least so many of each image
+SLICE_S = 0.1  # after which trainers that share the device get their turn
 ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimate
 
 
@@ -80,8 +81,8 @@ class Schedule:
         max_ms: float | None,
         undisturbed: Callable[[], AbstractContextManager[Any]],
     ) -> list[float]:
-        """Rounds until each of `found` has stopped, every round inside `undisturbed()`. Returns wall over CPU
-        time a round."""
+        """Rounds until each of `found` has stopped, in slices inside `undisturbed()` that end after 100 ms (or
+        one visit). Returns wall over CPU time a round."""
         order = random.Random(self.seed)
         gap_s = self.spread_s / max(1, self.rounds - 1)
         due, ratios = self.clock(), []
@@ -90,11 +91,13 @@ class Schedule:
                 self.sleep(early)
             visited = [c for c in found if not c.stopped] + references
             order.shuffle(visited)
-            with undisturbed():
-                wall, cpu = self.clock(), self.cpu_clock()
-                for candidate in visited:
-                    candidate.visit(self.clock)
-                wall, cpu = self.clock() - wall, self.cpu_clock() - cpu
+            wall = cpu = 0.0
+            while visited:
+                with undisturbed():
+                    began, began_cpu = self.clock(), self.cpu_clock()
+                    while visited and self.clock() - began < SLICE_S:
+                        visited.pop().visit(self.clock)
+                    wall, cpu = wall + self.clock() - began, cpu + self.cpu_clock() - began_cpu
             ratios.append(wall / cpu if cpu > 0 else 1.0)
             for candidate in found:
                 candidate.stopped = candidate.stopped or self._reason_to_stop(candidate, done, max_ms)

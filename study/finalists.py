@@ -30,7 +30,7 @@ from study.storage import FINALISTS, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
-from trainers.supervised import evaluate, fit
+from trainers.supervised import evaluate
 
 WAIT_S = 0.5
 
@@ -113,7 +113,7 @@ def _train(trial: optuna.Trial, bench: Bench, data: ImageData, folder: Path) -> 
         trial.set_user_attr("epoch", epoch)
         trial.set_user_attr("top1_now", top1)
 
-    trained = fit(net, data, recipe, on_epoch=on_epoch, resolution=size)
+    trained = bench.fit(candidate, net, recipe, on_epoch, data)
     x, y = data.open_test(candidate.id, seed, size)
     top1_test, _ = evaluate(net, x, y, data, size, device=recipe.device)
     found: dict[str, Any] = {

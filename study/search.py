@@ -72,8 +72,9 @@ def search(settings: Settings, folder: Path) -> str:
         returned = sum(
             give_back_dead(s, settings.storage is None, blame=False) for s in _Studies(storage, settings.name).look().values()
         )
-        if "ended" in study.user_attrs and settings.n_trials > before:  # more was asked for: it may go on now
-            study.set_user_attr("ended", "")
+        ended = study.user_attrs.get("ended", "")
+        if ended and (settings.n_trials > before or "could not be trained" in ended):  # it may go on now: more was asked for,
+            study.set_user_attr("ended", "")  # or the disk is no longer full
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         if finished:
             show.note(

@@ -35,7 +35,7 @@ from study.settings import (
 from study.tracking import check_login, tracker
 from study.trial import Bench
 from trainers.data import DataError, load
-from trainers.supervised import CheckpointError, evaluate, fit
+from trainers.supervised import CheckpointError, evaluate
 
 
 def train(config: Mapping[str, Any], folder: Path) -> Path:
@@ -118,9 +118,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     recipe = bench.recipe(settings.epochs, settings.seed)
     found: dict[str, Any] = {}
     try:
-        trained = fit(
-            net, data, recipe, on_epoch=on_epoch, checkpoint=folder / "last.ckpt", resolution=bench.resolution(candidate)
-        )
+        trained = bench.fit(candidate, net, recipe, on_epoch, checkpoint=folder / "last.ckpt")
         x, y = data.open_test(candidate.id, settings.seed, bench.resolution(candidate))
         top1_test, _ = evaluate(net, x, y, data, bench.resolution(candidate), device=recipe.device)
         found = {

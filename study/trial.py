@@ -12,11 +12,13 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from hardware.lock import lock_name, shared
 from hardware.meter import Latency, Meter
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
@@ -127,6 +129,14 @@ class Bench:
             device=device,
         )
 
+    def fit(
+        self, candidate: Candidate, net: nn.Module, recipe: Recipe, on_epoch: Callable[[int, float], None],
+        data: ImageData | None = None, checkpoint: Path | None = None,
+    ) -> Fit:  # fmt: skip
+        """Trains in place, on the device that it shares with whoever measures: a meter gets its turn between two steps."""
+        with shared(lock_name(recipe.device)) as breathe:
+            return fit(net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), between_steps=breathe)
+
     def latency(self, candidate: Candidate, net: nn.Module) -> Latency:
         """On this study's hardware; gated nets on validation images, with their own decisions."""
         images = self.data.sample(IMAGES) if candidate.gated else None
@@ -179,9 +189,7 @@ def run_trial(
                 f"{LEAST_KEPT:.0%} of its gated blocks: not trained"
             )
     report("doing", "training")
-    trained: Fit = fit(
-        net, bench.data, bench.recipe(settings.epochs, seed), on_epoch=on_epoch, resolution=bench.resolution(candidate)
-    )
+    trained = bench.fit(candidate, net, bench.recipe(settings.epochs, seed), on_epoch)
     if latency is None:
         report("doing", "measuring")
         latency = bench.latency(candidate, net)

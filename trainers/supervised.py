@@ -54,9 +54,11 @@ class Supervised(L.LightningModule):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, net: nn.Module, data: Any, recipe: Recipe, steps_per_epoch: int, origin: dict[str, Any] | None = None):
+    def __init__(self, net: nn.Module, data: Any, recipe: Recipe, steps_per_epoch: int, origin: dict[str, Any] | None = None,
+                 between_steps: Callable[[], None] | None = None):  # fmt: skip
         super().__init__()
         self.net, self.recipe, self.steps_per_epoch, self.origin = net, recipe, steps_per_epoch, origin
+        self.between_steps = between_steps or (lambda: None)
         self.images = 0  # trained on in this process, which a resumed training began later than epoch 1
         self.register_buffer("mean", torch.tensor(data.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(data.std).view(1, -1, 1, 1), persistent=False)
@@ -77,6 +79,7 @@ class Supervised(L.LightningModule):
         self.trainer.datamodule.begin_epoch(self.current_epoch)  # type: ignore[attr-defined]
 
     def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        self.between_steps()
         x, y = batch
         self.images += len(y)
         loss = F.cross_entropy(self.net(self.prepared(x)), y, label_smoothing=self.recipe.label_smoothing)
@@ -92,6 +95,7 @@ class Supervised(L.LightningModule):
         self.tally = torch.zeros(4, device=self.device)
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        self.between_steps()
         x, y = batch
         self.tally += tally(self.net, self.prepared(x), y)
 
@@ -157,8 +161,10 @@ def rates(counts: Tensor) -> tuple[float, float | None]:
 
 
 def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
-        checkpoint: Path | None = None, resolution: int | None = None) -> Fit:  # fmt: skip
-    """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch. With `checkpoint`, goes on from it when it is there
+        checkpoint: Path | None = None, resolution: int | None = None,
+        between_steps: Callable[[], None] | None = None) -> Fit:  # fmt: skip
+    """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch; `between_steps()` before each batch, for whoever
+    wants the device for a moment. With `checkpoint`, goes on from it when it is there
     (CheckpointError when it is another net's, data's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
     that is not finite; Ctrl-C comes out as KeyboardInterrupt."""
     resolution = resolution or (net.architecture.resolution if isinstance(net, Network) else data.size)
@@ -172,7 +178,7 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
         batches = DataModule(data, resolution, recipe.batch_size, recipe.seed, recipe.device)
     steps = max(1, data.train_images // min(recipe.batch_size, data.train_images))
     origin = made_by(net, recipe, data, resolution)
-    module = Supervised(net, data, recipe, steps, origin)
+    module = Supervised(net, data, recipe, steps, origin, between_steps)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None

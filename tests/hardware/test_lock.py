@@ -30,12 +30,27 @@ for _ in range(30):
 """
 
 
+STEPS = """
+import sys, time
+from hardware.lock import shared
+with shared(sys.argv[1]) as breathe:
+    print("in", flush=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        start = time.monotonic()
+        time.sleep(0.005)
+        print(start, time.monotonic(), flush=True)
+        breathe()
+"""
+
+
 @pytest.fixture
 def device():
     name = f"test-{os.getpid()}"
     yield name
-    if os.path.exists(lock.lock_path(name)):
-        os.unlink(lock.lock_path(name))
+    for turnstile in (False, True):
+        if os.path.exists(lock.lock_path(name, turnstile)):
+            os.unlink(lock.lock_path(name, turnstile))
 
 
 def holder(device):
@@ -75,6 +90,36 @@ def test_sections_of_two_processes_never_overlap(device):
     slices = sorted(tuple(map(float, line.split())) for p in both for line in p.communicate()[0].splitlines())
     assert len(slices) == 60 and all(p.returncode == 0 for p in both)
     assert all(before[1] <= after[0] for before, after in pairwise(slices))
+
+
+def test_a_meter_gets_its_turn_among_many_trainers_and_none_steps_meanwhile(device):
+    trainers = [subprocess.Popen([sys.executable, "-c", STEPS, device], stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    try:
+        assert all(p.stdout.readline() == "in\n" for p in trainers)  # all five hold it, at once
+        slices, waits = [], []
+        for _ in range(20):
+            asked = time.monotonic()
+            with lock.exclusive(device):
+                slices.append((time.monotonic(), time.monotonic() + 0.01))
+                waits.append(slices[-1][0] - asked)
+                time.sleep(0.01)
+            time.sleep(0.01)
+        trainers[0].send_signal(signal.SIGSTOP)  # in the middle of a step, holding the device
+        trainers[0].kill()
+        asked = time.monotonic()
+        with lock.exclusive(device):
+            assert time.monotonic() - asked < 2
+    finally:
+        for p in trainers:
+            p.kill()
+    steps = [
+        tuple(map(float, line.split())) for p in trainers for line in p.communicate()[0].splitlines() if line.count(".") == 2
+    ]
+    assert max(waits) < 2 and len(steps) > 100
+    overlaps = [s for s in steps for began, ended in slices if s[0] < ended and began < s[1]]
+    assert not overlaps, overlaps
+    after = [s for s in steps if s[0] > slices[-1][1]]
+    assert len(after) > 0  # and the trainers went on
 
 
 def test_released_after_an_error_and_readable_by_others(device):
