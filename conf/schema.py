@@ -154,6 +154,7 @@ class Measure(Common):
     nets: Any = MISSING
     resolution: Optional[int] = None
     max_ms: Optional[float] = None
+    regime: bool = True
     hardware: Hardware = MISSING
     logger: Logger = MISSING
 

@@ -16,6 +16,7 @@ decisions. Expect 2-4 s a session plus 0.1-0.3 s a net for the export.
 from __future__ import annotations
 
 import math
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from hardware.comparison import Comparison, of_pairs
 from hardware.export import Stats, is_gated, one_line
 from hardware.lock import exclusive, lock_name
 from hardware.machine import fingerprint, fingerprint_id
@@ -36,6 +38,7 @@ from hardware.subject import Subject, pixels_for, subject_of
 BUSY_SLOW = 1.03  # references that slow against their own best
 BUSY_CPU = 1.05  # wall over CPU time of one thread: somebody else had the core
 MIN_IMAGES = 64
+INSTANCES = 3  # of each net in a comparison
 
 # the references' best times of this process, by device, runtime, threads, name
 _BEST: dict[tuple[str, str, int, str], float] = {}
@@ -78,7 +81,8 @@ class Meter:
     cuda_graph).
 
     rounds, max_rounds, spread_s: the protocol above; seed: of the order of visits and of the pixels of static
-    nets. clock, cpu_clock (seconds) and sleep can be replaced, for tests. Raises RuntimeUnavailable."""
+    nets. clock, cpu_clock (seconds) and sleep can be replaced, for tests; on_round is told the number of rounds
+    that are done. Raises RuntimeUnavailable."""
 
     def __init__(
         self,
@@ -94,6 +98,7 @@ class Meter:
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = time.thread_time,
         sleep: Callable[[float], None] = time.sleep,
+        on_round: Callable[[int], None] = lambda done: None,
     ):
         for name, value in (("threads", threads), ("batch", batch), ("rounds", rounds)):
             if value < 1:
@@ -101,7 +106,11 @@ class Meter:
         self.device, self.threads, self.batch = device, threads, batch
         chosen = make_runtime(device, runtime, threads)
         self.runtime, self.on_cuda = chosen.name, chosen.on_cuda
-        self.schedule = Schedule(rounds, max(rounds, max_rounds), spread_s, seed, clock, cpu_clock, sleep)
+        self.protocol: dict[str, Any] = {
+            "rounds": rounds, "max_rounds": max_rounds, "spread_s": spread_s, "seed": seed,
+            "clock": clock, "cpu_clock": cpu_clock, "sleep": sleep, "on_round": on_round,
+        }  # fmt: skip
+        self.schedule = Schedule(rounds, max(rounds, max_rounds), spread_s, seed, clock, cpu_clock, sleep, on_round)
         self.machine = fingerprint()
         self.slices: list[tuple[float, float]] = []  # when the device was held, monotonic seconds
         self._references: dict[str, Runtime] = {}
@@ -153,6 +162,37 @@ class Meter:
             cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
         busy = self._is_busy(beside, cpu_ratios)
         return [self._latency(candidate, busy) for candidate in found]
+
+    def compare(
+        self, first: Any, second: Any, input_shape: Sequence[int] | None = None, images: Any = None, mean: Stats = None,
+        std: Stats = None, rounds: int = 12,
+    ) -> Comparison:  # fmt: skip
+        """Whether `first` is faster than `second`, in interleaved pairs; arguments as of `measure`. Raises MeasureError."""
+        pairs: list[list[Candidate]] = []
+        for _ in range(INSTANCES):
+            pair, bad = [], {}
+            for i, net in enumerate((first, second)):
+                try:
+                    pair.append(self._candidate(subject_of(net, input_shape, self.batch), images, mean, std, None))
+                except Exception as error:  # as in measure
+                    bad[i] = f"net {i}: {one_line(error)}"
+            if bad:
+                raise MeasureError(bad)
+            pairs.append(pair)
+        seen: list[list[tuple[float, float]]] = [[] for _ in pairs]
+        order, schedule = random.Random(self.schedule.seed), self.schedule
+        with ExitStack() as ready:
+            for runtime in {c.runtime.name: c.runtime for pair in pairs for c in pair}.values():
+                ready.enter_context(runtime.ready())
+            for done in range(rounds):
+                for i in order.sample(range(len(pairs)), len(pairs)):
+                    with self._undisturbed():
+                        for side in order.sample((0, 1), 2):
+                            pairs[i][side].visit(schedule.clock)
+                    seen[i].append((pairs[i][0].last_ms, pairs[i][1].last_ms))
+                if done + 1 < rounds:
+                    schedule.sleep(schedule.spread_s / max(1, rounds - 1))
+        return of_pairs(seen)
 
     def _candidate(self, subject: Subject, images: Any, mean: Stats, std: Stats, max_ms: float | None) -> Candidate:
         shape = subject.shape

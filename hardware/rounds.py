@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 from hardware.estimate import Estimate, of_images, of_one_input
@@ -30,7 +31,8 @@ class Candidate:
     """A net in the rounds: its runtime, its inputs (several for a gated net) and what was recorded.
 
     calls: recorded ones a visit and input; keep_rate: None for a static net; times: per input, in
-    milliseconds; spent_ms: all its calls in rounds, recorded or not."""
+    milliseconds; spent_ms: all its calls in rounds, recorded or not; last_ms: of the last visit, the mean over
+    the inputs of each input's minimum."""
 
     runtime: Runtime
     inputs: list[Any]
@@ -40,6 +42,7 @@ class Candidate:
     round_minima: list[float] = field(default_factory=list)
     spent_ms: float = 0.0
     visit_ms: float = 0.0
+    last_ms: float = 0.0
     stopped: str = ""
 
     def visit(self, clock: Callable[[], float]) -> None:
@@ -51,6 +54,7 @@ class Candidate:
         self.spent_ms += self.visit_ms
         self.times = [old + [row[i] for row in fresh] for i, old in enumerate(self.times or [[]] * len(self.inputs))]
         self.round_minima.append(min(min(row) for row in fresh))
+        self.last_ms = fmean(min(row[i] for row in fresh) for i in range(len(self.inputs)))
 
     def estimate(self) -> Estimate:
         return of_one_input(self.times[0]) if self.keep_rate is None else of_images(self.times)
@@ -73,6 +77,7 @@ class Schedule:
     clock: Callable[[], float] = time.perf_counter
     cpu_clock: Callable[[], float] = time.thread_time
     sleep: Callable[[float], None] = time.sleep
+    on_round: Callable[[int], None] = lambda done: None
 
     def run(
         self,
@@ -101,6 +106,7 @@ class Schedule:
             ratios.append(wall / cpu if cpu > 0 else 1.0)
             for candidate in found:
                 candidate.stopped = candidate.stopped or self._reason_to_stop(candidate, done, max_ms)
+            self.on_round(done)
             if all(c.stopped for c in found):
                 break
             due = max(due, self.clock() - gap_s) + (gap_s if done < self.rounds else gap_s / 4)
