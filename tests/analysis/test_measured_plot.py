@@ -13,7 +13,8 @@ PNG = b"\x89PNG"
 def table(*latencies: float, at: str = "2026-01-01") -> pd.DataFrame:
     rows = [
         {"net": f"net_{i}", "latency_ms": x, "low_ms": 0.95 * x, "high_ms": 1.02 * x, "gmac_per_s": 50.0,
-         "runtime": "onnxruntime", "threads": 1, "batch": 1, "precision": "fp32", "measured_at": at} for i, x in enumerate(latencies)
+         "runtime": "onnxruntime", "threads": 1, "batch": 1, "precision": "fp32", "measured_at": at}
+        for i, x in enumerate(latencies)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
