@@ -13,10 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# What a process adds or takes for its whole life (addresses, page colours), +-1 to 3 % from one process to
-# the next where it was measured (32 nets, 4-6 processes); nothing inside one session can see it. Taken from
-# the references' own history later.
-PROCESS_BIAS = 0.015
 REACH = 19.0  # 1 / (1 - 0.95) - 1
 FLOOR = 0.5  # with two calls x1 - 19 (x2 - x1) may fall below zero; nothing gets more than twice as fast
 Z95 = 1.959964
@@ -34,14 +30,15 @@ class Estimate:
     n: int
 
 
-def of_one_input(times_ms: Sequence[float]) -> Estimate:
-    """A static net: every call does the same work. At least two times."""
+def of_one_input(times_ms: Sequence[float], bias: float) -> Estimate:
+    """A static net: every call does the same work. At least two times. `bias`: what a process adds or takes for its whole
+    life (addresses, page colours), as a share; nothing inside one session can see it (hardware/history.py)."""
     x1, x2 = sorted(times_ms)[:2]
     low = max(x1 - REACH * (x2 - x1), FLOOR * x1)
-    return Estimate(x1, low * (1 - PROCESS_BIAS), x1 * (1 + PROCESS_BIAS), 1 - low / x1, len(times_ms))
+    return Estimate(x1, low * (1 - bias), x1 * (1 + bias), 1 - low / x1, len(times_ms))
 
 
-def of_images(times_ms: Sequence[Sequence[float]]) -> Estimate:
+def of_images(times_ms: Sequence[Sequence[float]], bias: float) -> Estimate:
     """A gated net: `times_ms[i]` are the calls on image i, at least two. The estimate is the mean over images
     of each image's minimum.
 
@@ -56,4 +53,4 @@ def of_images(times_ms: Sequence[Sequence[float]]) -> Estimate:
     sampling = Z95 * math.sqrt(spread / len(minima))
     low = max(mean - gap - sampling, FLOOR * mean)
     n = sum(len(times) for times in times_ms)
-    return Estimate(mean, low * (1 - PROCESS_BIAS), (mean + sampling) * (1 + PROCESS_BIAS), gap / mean, n)
+    return Estimate(mean, low * (1 - bias), (mean + sampling) * (1 + bias), gap / mean, n)

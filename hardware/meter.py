@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from hardware import history
 from hardware.comparison import Comparison, of_pairs
 from hardware.export import Stats, is_gated, one_line
 from hardware.lock import exclusive, lock_name
@@ -40,8 +41,9 @@ BUSY_CPU = 1.05  # wall over CPU time of one thread: somebody else had the core
 MIN_IMAGES = 64
 INSTANCES = 3  # of each net in a comparison
 
-# the references' best times of this process, by device, runtime, threads, name
+# the references' best times of this process, by device, runtime, threads, name; settings that it has put into the history
 _BEST: dict[tuple[str, str, int, str], float] = {}
+_KEPT: set[str] = set()
 
 
 class MeasureError(RuntimeError):
@@ -156,11 +158,19 @@ class Meter:
         if not found:
             return []
         beside = {name: Candidate(made, [made.load(_pixels(SHAPE))]) for name, made in self._reference_runtimes().items()}
+        setting = "/".join((fingerprint_id(self.machine), self.device, self.runtime, str(self.threads)))
+        earlier = history.sessions(setting)
+        for candidate in found:
+            candidate.bias = history.bias(earlier)
         with ExitStack() as ready:
             for runtime in {c.runtime.name: c.runtime for c in found}.values():
                 ready.enter_context(runtime.ready())
             cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
-        busy = self._is_busy(beside, cpu_ratios)
+        round_minima = {name: c.round_minima for name, c in beside.items()}
+        busy = self._is_busy(round_minima, cpu_ratios, earlier)
+        if setting not in _KEPT:  # one session a process: what differs between processes is what is asked of them
+            _KEPT.add(setting)
+            history.add(setting, {name: min(minima) for name, minima in round_minima.items()})
         return [self._latency(candidate, busy) for candidate in found]
 
     def compare(
@@ -243,15 +253,15 @@ class Meter:
             finally:
                 self.slices.append((began, time.monotonic()))
 
-    def _is_busy(self, beside: dict[str, Candidate], cpu_ratios: list[float]) -> bool:
-        """Not even the best quarter of rounds brings the references back to their own best time of this
-        process (the estimate is a minimum: a few calm rounds are all it needs); or in the median round the
-        one thread did not have its core to itself."""
-        slow = []
-        for name, candidate in beside.items():
+    def _is_busy(self, round_minima: dict[str, list[float]], cpu_ratios: list[float], earlier: list[history.Session]) -> bool:
+        """Not even the best quarter of rounds brings the references back to what they usually take here, or to
+        their own best time of this process (the estimate is a minimum: a few calm rounds are all it needs); or
+        in the median round the one thread did not have its core to itself."""
+        slow, usual = [], history.usual(earlier)
+        for name, minima in round_minima.items():
             key = (self.device, self.runtime, self.threads, name)
-            _BEST[key] = min(_BEST.get(key, math.inf), *candidate.round_minima)
-            slow.append(float(np.quantile(candidate.round_minima, 0.25)) / _BEST[key])
+            _BEST[key] = min(_BEST.get(key, math.inf), *minima)
+            slow.append(float(np.quantile(minima, 0.25)) / min(_BEST[key], usual.get(name, math.inf)))
         alone = self.threads > 1 or self.on_cuda or float(np.median(cpu_ratios)) <= BUSY_CPU
         return not alone or float(np.median(slow)) > BUSY_SLOW
 

@@ -18,6 +18,7 @@ from statistics import fmean
 from typing import Any
 
 from hardware.estimate import Estimate, of_images, of_one_input
+from hardware.history import BIAS
 from hardware.runtimes import Runtime
 
 CALLS = 4  # recorded a visit, after one that is not
@@ -30,14 +31,15 @@ ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimat
 class Candidate:
     """A net in the rounds: its runtime, its inputs (several for a gated net) and what was recorded.
 
-    calls: recorded ones a visit and input; keep_rate: None for a static net; times: per input, in
-    milliseconds; spent_ms: all its calls in rounds, recorded or not; last_ms: of the last visit, the mean over
-    the inputs of each input's minimum."""
+    calls: recorded ones a visit and input; keep_rate: None for a static net; bias: between processes, see
+    hardware/history.py; times: per input, in milliseconds; spent_ms: all its calls in rounds, recorded or not;
+    last_ms: of the last visit, the mean over the inputs of each input's minimum."""
 
     runtime: Runtime
     inputs: list[Any]
     calls: int = CALLS
     keep_rate: float | None = None
+    bias: float = BIAS
     times: list[list[float]] = field(default_factory=list)
     round_minima: list[float] = field(default_factory=list)
     spent_ms: float = 0.0
@@ -57,7 +59,7 @@ class Candidate:
         self.last_ms = fmean(min(row[i] for row in fresh) for i in range(len(self.inputs)))
 
     def estimate(self) -> Estimate:
-        return of_one_input(self.times[0]) if self.keep_rate is None else of_images(self.times)
+        return of_one_input(self.times[0], self.bias) if self.keep_rate is None else of_images(self.times, self.bias)
 
     def has_enough(self) -> bool:
         """Whether there are calls enough for an interval: two, or four of each image."""
@@ -101,7 +103,7 @@ class Schedule:
                 with undisturbed():
                     began, began_cpu = self.clock(), self.cpu_clock()
                     while visited and self.clock() - began < SLICE_S:
-                        visited.pop().visit(self.clock)
+                        visited.pop(0).visit(self.clock)
                     wall, cpu = wall + self.clock() - began, cpu + self.cpu_clock() - began_cpu
             ratios.append(wall / cpu if cpu > 0 else 1.0)
             for candidate in found:

@@ -1,11 +1,17 @@
 """One thread a test process: two of them run side by side, and sums depend on the thread count."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ.setdefault("WANDB_MODE", "offline")
+# nothing of a test may stay on the machine: the references' history lies there
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="cache-of-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 
-import pytest
+import pytest  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

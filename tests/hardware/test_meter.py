@@ -63,8 +63,10 @@ class World:
 
 
 @pytest.fixture
-def meter_in(monkeypatch):
+def meter_in(monkeypatch, tmp_path):
     monkeypatch.setattr(hardware.meter, "_BEST", {})
+    monkeypatch.setattr(hardware.meter, "_KEPT", set())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # an invented clock is no history of this machine
 
     def make(world, **options):
         class Fake(Runtime):
