@@ -41,7 +41,10 @@ def report(name: str, url: str, folder: Path, settings: Any) -> Path:
 
         front = front_csv(record)
         figures = {figure: draw(record) for figure, draw in FIGURES.items()}
-        log_study(settings, folder, front, figures, {"front_nets": len(front), "trials": len(record.trials)})
+        try:
+            log_study(settings, folder, front, figures, {"front_nets": len(front), "trials": len(record.trials)})
+        except Exception as error:  # online without a server: everything else is done and on disk
+            print(f"W&B did not take the study's run ({' '.join(str(error).split())[:200]})")
     return path
 
 

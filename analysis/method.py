@@ -83,10 +83,11 @@ def _protocol(record: Record) -> list[str]:
             f"seed{'s' * (seeds != 1)} each; "
             f"the test images were opened once per net and seed, after the search.{noise}"
         )
+    runtime = record.latency_session.get("runtime") or hardware.get("runtime", "?")
     busy = " The machine was busy meanwhile: read latencies with care." if record.latency_session.get("busy") else ""
     side = "; the finalists once more, side by side in one session" if record.by_finalists else ""
     said.append(
-        f"**Latency**: {hardware.get('runtime', '?')}, {hardware.get('threads', '?')} thread(s), batch "
+        f"**Latency**: {runtime}, {hardware.get('threads', '?')} thread(s), batch "
         f"{hardware.get('batch', '?')}, with its 95 % "
         f"interval{side}. A skipped block is not run.{busy}"
     )

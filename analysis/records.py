@@ -15,6 +15,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,11 +117,12 @@ def list_studies(folder_or_url: str | Path) -> list[StudyName]:
     found: dict[tuple[str, str], StudyName] = {}
     for folder in folders:
         url = storage_of(folder)
-        if url.startswith("sqlite") and not Path(url.removeprefix("sqlite:///")).exists():
-            continue  # a training or a measurement, no study
         try:
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+                continue  # a training or a measurement, no study
             found.update({(s.storage_url, s.name): s for s in _studies_of(url)})
-        except StudyError as error:
+        except (StudyError, SQLAlchemyError) as error:
             found[url, folder.name] = StudyName(folder.name, str(error), url)
     return list(found.values())
 
@@ -167,23 +169,40 @@ def _read_only(parsed: URL, url: str) -> URL:
     path = parsed.database.removeprefix("file:")
     if not Path(path).is_file():
         raise StudyError(f"storage: there is no file {path}")
-    if Path(f"{path}-journal").exists():
+    if not _can_be_read(path):
         path = _copied(Path(path))
     quoted = Path(path).absolute().as_uri().removeprefix("file://")  # %-quotes what a URI cannot hold
     return parsed.set(database=f"file:{quoted}", query={"mode": "ro", "uri": "true"})
 
 
+def _can_be_read(path: str) -> bool:
+    """Whether SQLite opens it read-only: not so when a process was killed in the middle of a write, for the journal that it left
+    wants to be played back. Waits for writes that go on."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+            db.execute("select count(*) from sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        return not any(word in str(error) for word in ("readonly", "unable to open"))
+    except sqlite3.DatabaseError:
+        pass  # no database at all: told by whoever opens it
+    return True
+
+
 def _copied(path: Path) -> str:
-    """A study that was cut off in the middle of a write has a journal, from which SQLite repairs it when it may write: on a
-    copy it may. (So it looks for an instant in each write of a running study, too.)"""
+    """A repaired copy of a study that was cut off in a write; the file itself stays as it is."""
     folder = Path(tempfile.mkdtemp(prefix="study-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name in (path.name, f"{path.name}-journal"):
-        with contextlib.suppress(FileNotFoundError):  # the write has ended meanwhile
-            shutil.copyfile(path.with_name(name), folder / name)
-    with contextlib.closing(sqlite3.connect(folder / path.name)) as db, contextlib.suppress(sqlite3.Error):
-        db.execute("select count(*) from sqlite_master")  # the first look repairs
-    return str(folder / path.name)
+    copy = folder / path.name
+    for _ in range(20):
+        for name in (path.name, f"{path.name}-journal"):
+            (folder / name).unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # repaired by somebody else meanwhile
+                shutil.copyfile(path.with_name(name), folder / name)
+        with contextlib.closing(sqlite3.connect(copy)) as db, contextlib.suppress(sqlite3.Error):
+            if db.execute("pragma quick_check").fetchone() == ("ok",):  # the first look plays the journal back
+                return str(copy)
+        time.sleep(0.1)
+    raise StudyError(f"storage: {path} was cut off in a write and cannot be repaired on a copy")
 
 
 def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
@@ -228,7 +247,10 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         space_size=about.get("space_size"),
         starts=int(about.get("starts") or 0),
         val_n=about.get("val_n"),
-        latency_session={key: next((v[key] for v in latency.values() if key in v), None) for key in ("runtime", "busy")},
+        latency_session={
+            "runtime": " and ".join(dict.fromkeys(str(v["runtime"]) for v in latency.values() if v.get("runtime"))),
+            "busy": any(v.get("busy") for v in latency.values()),
+        },
         parity=dict(late.get("parity") or {}),
     )
 

@@ -24,6 +24,8 @@ from conf.schema import GROUPS, SCHEMAS, register
 Job = Callable[[dict[str, Any], Path], str | None]
 HERE = Path(__file__).parent
 _MULTIRUN = ("-m", "--multirun")
+_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
+               "--experimental-rerun")  # fmt: skip
 
 
 class InputError(ValueError):
@@ -46,8 +48,13 @@ def folder_name(name: str) -> str:
 def options_first(arguments: list[str]) -> list[str]:
     """Overrides behind the options: `search.py data=digits -m seed=0,1` is one sweep, but the argparse of Python 3.11 and
     3.12 takes overrides in one run only and calls the rest unrecognised."""
-    overrides = [a for a in arguments if not a.startswith("-") and ("=" in a or a.startswith("~"))]
-    return [*(a for a in arguments if a not in overrides), *overrides]
+    options: list[str] = []
+    overrides: list[str] = []
+    value = False
+    for a in arguments:
+        (options if value or a.startswith("-") else overrides).append(a)
+        value = a in _WITH_VALUE
+    return [*options, *overrides]
 
 
 def command(config_name: str) -> Callable[[Job], Callable[[], None]]:
@@ -144,8 +151,8 @@ def _refuse(*messages: object) -> int:
 def _remove_if_empty(folder: Path, outputs_was_there: bool) -> None:
     """Hydra makes the run folder before the job; a job that was refused leaves none. Its record of a sweep says nothing that
     the studies' own config.yaml does not."""
-    Path("outputs/multirun.yaml").unlink(missing_ok=True)
     with contextlib.suppress(OSError):
+        Path("outputs/multirun.yaml").unlink(missing_ok=True)
         if folder.resolve() != Path.cwd():
             folder.rmdir()
         if not outputs_was_there:
@@ -173,9 +180,8 @@ def _check_sweep(config_name: str, arguments: list[str]) -> None:
         if len(jobs_of_name) > 1 and (len(set(jobs_of_name)) > 1 or "worker" not in swept):
             varied = [k for k in swept if k not in ("name", "worker")]
             cure = f"name={config_name}-" + "-".join(f"${{{k}.name}}" if k in GROUPS else f"${{{k}}}" for k in varied)
-            raise InputError(
-                f"name: {len(jobs_of_name)} of the {len(jobs)} jobs would share {name!r}; give each its own, as in '{cure}'"
-            )
+            how = f", as in '{cure}'" if varied else " that stays different as a folder"
+            raise InputError(f"name: {len(jobs_of_name)} of the {len(jobs)} jobs would share {name!r}; give each its own{how}")
 
 
 def _explain(error: Exception, config_name: str) -> str:

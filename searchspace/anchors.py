@@ -140,9 +140,10 @@ def _parse(name: str) -> tuple[str, dict[str, Any]]:
     if depth := re.fullmatch(r"(?:resnet|skipnet)_(\d+)", base):
         n, rest_of_it = divmod(int(depth[1]) - 2, 6)
         if n < 1 or rest_of_it or depth[1] == "50" or base != f"{base.split('_')[0]}_{int(depth[1])}":
-            near = ", ".join(str(6 * k + 2) for k in (max(1, n), max(1, n) + 1))
+            near = sorted((d for d in range(8, 260, 6) if d != 50), key=lambda d: abs(d - int(depth[1])))[:2]
             raise UnknownNet(
-                f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {near} (50 is ImageNet's: torchvision:resnet50)"
+                f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {' or '.join(map(str, sorted(near)))} "
+                "(50 is ImageNet's: torchvision:resnet50)"
             )
     elif base not in NAMES:
         near = difflib.get_close_matches(base, NAMES, 3, 0.5)

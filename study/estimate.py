@@ -6,6 +6,7 @@ within the budget. What comes later costs about as much as the mean of them.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from statistics import mean
@@ -28,39 +29,45 @@ TRIAL_S = 2.0  # building, exporting, opening and ending a run
 
 
 def estimate(bench: Bench, study: optuna.Study) -> dict[str, Any]:
-    """Seconds of the search and of the finalists' stage with this study's workers, and the speeds they come from."""
+    """Seconds of the search and of the finalists' stage with this study's workers, None where nothing could be timed, and from
+    how many nets. A net that cannot be timed is left out: its trial will say why."""
     s = bench.settings
     queued = [t.user_attrs for t in study.get_trials(deepcopy=False, states=(TrialState.WAITING,))]
-    anchors = [bench.candidate(a["net"]) for a in queued if a.get("net")]
-    first = [Candidate(Architecture.from_dict(a["architecture"])) for a in queued if "net" not in a and "architecture" in a]
-    images = bench.data.train_images
-    fixed = [_epoch_s(bench, c, images) for c in anchors]
-    searched = [_epoch_s(bench, c, images) for c in first or _within(bench)] or fixed or [0.0]
-    budgets = 2 if s.control else 1
-    search = s.epochs * (budgets * s.n_trials * mean(searched) + sum(fixed)) * OVERHEAD
-    search += (s.hardware["spread_s"] + TRIAL_S) * (budgets * s.n_trials + len(fixed))
+    architectures = [Architecture.from_dict(a["architecture"]) for a in queued if "net" not in a and "architecture" in a]
+    architectures = architectures or drawn(bench.space, DRAWN, random.Random(s.seed))
+    fixed = _epochs_s(bench, [bench.candidate(a["net"]) for a in queued if a.get("net")])
+    searched = _epochs_s(bench, [Candidate(a) for a in _within(bench, architectures)])
+    of_a_net = mean(searched or fixed) if searched or fixed else None
+    found: dict[str, Any] = {"nets_timed": len(fixed) + len(searched), "train_images": bench.data.train_images}
+    if of_a_net is None:
+        return {**found, "search_s": None, "finalists_s": None}
+    nets = (2 if s.control else 1) * s.n_trials
+    search = s.epochs * (nets * of_a_net + sum(fixed)) * OVERHEAD + (s.hardware["spread_s"] + TRIAL_S) * (nets + len(fixed))
     # how long the front will be is not known: as many nets again as there are anchors, at least three
     front = max(3, len(fixed))
-    finalists = s.finalists["epochs"] * s.finalists["seeds"] * (front * mean(searched) + sum(fixed)) * OVERHEAD
-    return {
-        "search_s": search / s.workers,
-        "finalists_s": finalists / s.workers,
-        "nets_timed": len(fixed) + len(first or searched),
-        "train_images": images,
-    }
+    finalists = s.finalists["epochs"] * s.finalists["seeds"] * (front * of_a_net + sum(fixed)) * OVERHEAD
+    workers = s.workers if s.worker is None else 1
+    return {**found, "search_s": search / workers, "finalists_s": finalists / workers}
 
 
-def _within(bench: Bench) -> list[Candidate]:
-    """Nets drawn at random, those over the latency budget left out (told by their ungated twins)."""
-    nets = drawn(bench.space, DRAWN, random.Random(bench.settings.seed))
+def _within(bench: Bench, architectures: list[Architecture]) -> list[Architecture]:
+    """Those not over the latency budget, told by their ungated twins."""
     if (budget := bench.settings.max_latency_ms) is None:
-        return [Candidate(a) for a in nets]
-    measured = bench.meter.measure([a.without_gates() for a in nets])
-    return [Candidate(a) for a, m in zip(nets, measured, strict=True) if m.latency_ms <= budget]
+        return architectures
+    try:
+        measured = bench.meter.measure([a.without_gates() for a in architectures])
+    except Exception:  # whatever a net may raise: its trial will say it
+        return architectures
+    return [a for a, m in zip(architectures, measured, strict=True) if m.latency_ms <= budget]
 
 
-def _epoch_s(bench: Bench, candidate: Candidate, images: int) -> float:
-    return images / images_per_s(bench, candidate)
+def _epochs_s(bench: Bench, candidates: list[Candidate]) -> list[float]:
+    """Seconds an epoch of those that can be timed."""
+    found = []
+    for candidate in candidates:
+        with contextlib.suppress(Exception):  # as above; out of memory, say
+            found.append(bench.data.train_images / images_per_s(bench, candidate))
+    return found
 
 
 def images_per_s(bench: Bench, candidate: Candidate) -> float:

@@ -26,7 +26,7 @@ from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
 from study.folder import put
-from study.storage import FINALISTS, is_row, mine, open_study
+from study.storage import FINALISTS, HEARTBEAT_S, is_alive, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
@@ -80,11 +80,15 @@ def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: 
             traceback.print_exc()
             raise
 
+    looked = time.monotonic()
     while True:
         states = [t.state for t in finals.get_trials(deepcopy=False)]
         if TrialState.WAITING in states:
             finals.optimize(objective, n_trials=1, catch=(Exception,))
         elif TrialState.RUNNING in states:
+            if time.monotonic() - looked > HEARTBEAT_S:  # a host may be gone with its trials
+                looked = time.monotonic()
+                optuna.storages.fail_stale_trials(finals)
             time.sleep(WAIT_S)
         else:
             return
@@ -176,9 +180,13 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
     """All saved nets in one interleaved session, when nothing trains any more; written to the study and to each card."""
     done = {t.user_attrs["id"]: t.user_attrs for t in finals.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if is_row(t) and t.user_attrs["seed"] == 0}  # fmt: skip
-    if set(finals.user_attrs.get("latency", {})) >= set(done):
-        return
-    finals.set_user_attr("doing", "measuring side by side")
+    while True:
+        if set(finals.user_attrs.get("latency", {})) >= set(done):
+            return
+        if not is_alive(finals.user_attrs.get("measurer", {})):
+            break
+        time.sleep(WAIT_S)  # another leading worker is at it
+    finals.set_user_attr("measurer", mine())
     nets = []
     for net_id, attrs in done.items():
         saved = folder / "nets" / net_id
@@ -213,6 +221,8 @@ def latency_row(r: Latency) -> dict[str, Any]:
 
 
 def update_card(folder: Path, latency: dict[str, Any]) -> None:
-    """Writes the latency into a saved net's card."""
+    """Writes the latency into a saved net's card, where it is in this folder."""
     path = folder / "card.json"
+    if not path.exists():
+        return
     put(path, json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")

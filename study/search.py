@@ -23,6 +23,7 @@ from searchspace.anchors import UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
 from searchspace.named import does_not_fit, resolve
+from searchspace.network import Network
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import refuse_other_settings, remember
@@ -69,12 +70,12 @@ def search(settings: Settings, folder: Path) -> str:
             if net not in there:  # with parameters, so that the sampler learns of it
                 study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": net})
         _queue_starts(settings, space, study, list(anchors.values()))
-        returned = sum(
-            give_back_dead(s, settings.storage is None, blame=False) for s in _Studies(storage, settings.name).look().values()
-        )
-        ended = study.user_attrs.get("ended", "")
-        if ended and (settings.n_trials > before or "could not be trained" in ended):  # it may go on now: more was asked for,
-            study.set_user_attr("ended", "")  # or the disk is no longer full
+        studies = _Studies(storage, settings.name).look().values()
+        returned = sum(give_back_dead(s, settings.storage is None, blame=False) for s in studies)
+        for s in studies:
+            # it may go on now: more was asked for, or the disk is no longer full
+            if (why := s.user_attrs.get("ended", "")) and (settings.n_trials > before or "could not be trained" in why):
+                s.set_user_attr("ended", "")
         finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         if finished:
             show.note(
@@ -131,7 +132,8 @@ def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str
             net = resolve(name, settings.data["resolution"], space.classes, space.in_channels, space.min_map)
         except (UnknownNet, ArchitectureError, CardError) as error:
             raise SettingsError(f"anchors: {error}") from None
-        net = getattr(net, "architecture", net)
+        if isinstance(net, Network):
+            net = net.architecture
         found[name] = {}
         if not isinstance(net, Architecture):  # a module: trained and measured as it is
             if problem := does_not_fit(net, space.in_channels, settings.data["resolution"], space.classes):
@@ -157,14 +159,15 @@ def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str
 
 
 def _queue_starts(settings: Settings, space: SearchSpace, study: optuna.Study, anchors: list[dict[str, Any]]) -> None:
-    """The search begins near the anchors, once; random search does not."""
-    if "starts" in study.user_attrs or settings.sampler["name"] == "random":
+    """The search begins near the anchors, once; random search does not, nor does a study that has begun otherwise."""
+    if "starts" in study.user_attrs:
         return
-    points = [space.decode(params) for params in anchors if params]
+    begun = any(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+    points = [] if begun or settings.sampler["name"] == "random" else [space.decode(params) for params in anchors if params]
     first = starts(space, points, min(STARTS, settings.n_trials // 2), random.Random(settings.seed))
+    study.set_user_attr("starts", len(first))  # before they are queued: twice would be worse than never
     for net in first:
         study.enqueue_trial(space.encode(net), user_attrs={"origin": "search", "architecture": net.to_dict()})
-    study.set_user_attr("starts", len(first))
 
 
 class _Studies:
@@ -183,6 +186,14 @@ class _Studies:
         return self.found
 
 
+def _what_it_costs(estimate: dict[str, Any]) -> str:
+    search, finalists, nets = (estimate.get(k) for k in ("search_s", "finalists_s", "nets_timed"))
+    if search is None or finalists is None:
+        return "How long this will take cannot be told: no net could be timed beforehand"
+    source = f", estimated from a few training steps of {nets} nets" if nets else ""
+    return f"This will take about {clock(search + finalists)} (search {clock(search)}, finalists {clock(finalists)}){source}"
+
+
 def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage, study: optuna.Study, show: Display) -> None:
     """Workers until everything is done; the display meanwhile."""
     started, told_estimate, finished = time.monotonic(), False, 0
@@ -199,12 +210,7 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
                         give_back_dead(s, settings.storage is None)
                 if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                     told_estimate = True
-                    show.note(
-                        f"This will take about {clock(estimate['search_s'] + estimate['finalists_s'])} "
-                        f"(search {clock(estimate['search_s'])}, "
-                        f"finalists {clock(estimate['finalists_s'])}), estimated from a few training steps of "
-                        f"{estimate['nets_timed']} nets"
-                    )
+                    show.note(_what_it_costs(estimate))
                 state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
             except OperationalError:  # the storage is busy: look again
                 time.sleep(POLL_S)

@@ -10,7 +10,9 @@ import contextlib
 import os
 import socket
 import sqlite3
+import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -82,7 +84,7 @@ def is_row(trial: FrozenTrial) -> bool:
 
 def mine() -> dict[str, Any]:
     """Who runs a trial."""
-    return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid()), "at": time.time()}
 
 
 def give_back_dead(study: optuna.Study, private: bool, blame: bool = True) -> int:
@@ -112,6 +114,15 @@ def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> No
     if tries <= MAX_RETRY and is_row(trial) and (params or "net" in attrs):
         keep: dict[str, Any] = {k: attrs[k] for k in ("origin", "net", "architecture", "edit_of", "id", "seed") if k in attrs}
         study.enqueue_trial(params, user_attrs={**keep, "retry_of": trial.number, "tries": tries + 1})
+
+
+def is_alive(runner: Mapping[str, Any]) -> bool:
+    """Whether the process that signed with `mine()` lives; one of another host is taken to live for ten minutes."""
+    if not runner:
+        return False
+    if runner["host"] != socket.gethostname():
+        return time.time() - runner.get("at", 0) < 600
+    return _alive(runner.get("pid"), runner.get("born"))
 
 
 def _born(pid: int) -> str:

@@ -182,7 +182,8 @@ def run_trial(
         if least.low_ms > budget:
             _tell(report, least)
             raise OverBudget(f"with all gates closed {least.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
-        if least.latency_ms + LEAST_KEPT * (dense.low_ms - least.latency_ms) > budget:
+        most = least.latency_ms + LEAST_KEPT * (dense.low_ms - least.latency_ms)
+        if dense.low_ms > budget and dense.runtime == least.runtime and most > budget:
             _tell(report, dense)
             raise OverBudget(
                 f"without gates {dense.latency_ms:.3g} ms: max_latency_ms={budget:g} allows it to keep less than "

@@ -48,7 +48,9 @@ class Searcher:
         self, study: optuna.Study, bench: Bench, sampler: str, index: int, origin: str, tracking: Tracker, edits: bool = False
     ):
         self.study, self.bench, self.origin, self.tracking, self.edits = study, bench, origin, tracking, edits
-        seed = bench.settings.seed * 1000 + index  # two workers with one seed would propose the same nets
+        # two workers with one seed would propose the same nets, and so would a study that goes on with the seed it began with
+        over = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+        seed = (bench.settings.seed * 1000 + index + 104_729 * over) % 2**32
         self.rng = random.Random(seed)
         self.sampler, self.random = make(sampler, seed), make("random", seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
@@ -90,12 +92,13 @@ class Searcher:
         rows = [t for t in self._trials() if is_row(t)]
         if any(t.state == TrialState.WAITING for t in rows):
             return
-        done = [t for t in rows if t.state == TrialState.COMPLETE and "architecture" in t.user_attrs and t.params]
+        known = [*rows, *(t for t in self._trials() if "copied" in t.user_attrs)]
+        done = [t for t in known if t.state == TrialState.COMPLETE and "architecture" in t.user_attrs and t.params]
         if (budget := self.bench.settings.max_latency_ms) is not None:
             done = [t for t in done if t.user_attrs["latency_ms"] <= budget]
         on_front = front_mask([t.values[0] for t in done], [t.values[1] for t in done])
         parents = [t for t, on in zip(done, on_front) if on]
-        tried = {t.user_attrs.get("id") for t in rows}
+        tried = {t.user_attrs.get("id") for t in known}
         for _ in range(EDIT_TRIES if parents else 0):
             parent = self.rng.choice(parents)
             net = edited(self.bench.space, Architecture.from_dict(parent.user_attrs["architecture"]), self.rng)
@@ -189,9 +192,9 @@ class Searcher:
 
     def _all_known(self) -> bool:
         """Whether every net of a (small) space has been tried; anchors outside of it do not count."""
-        inside = set()
+        inside: set[str] = set()
         for t in self._trials():
-            if "architecture" in t.user_attrs and t.user_attrs["id"] not in inside:
+            if "architecture" in t.user_attrs and t.user_attrs.get("id", "") not in ("", *inside):
                 try:
                     self.bench.space.encode(Architecture.from_dict(t.user_attrs["architecture"]))
                     inside.add(t.user_attrs["id"])
@@ -237,6 +240,28 @@ class Searcher:
             trial.set_constraint("latency_ms", latency_ms / budget - 1)  # <= 0: feasible; as a share, whatever the unit
 
 
+def head_start(control: optuna.Study, study: optuna.Study) -> None:
+    """A control that searches by mult-adds differs from the search in that alone: it knows the anchors (as hidden copies, which
+    are no rows of it) and begins with the same nets."""
+    if "starts" in control.user_attrs:
+        return
+    trials = [t for t in study.get_trials(deepcopy=False) if is_row(t)]
+    begun = [t for t in trials if "fixed_params" in t.system_attrs and t.user_attrs.get("origin") == "search"]
+    begun = [t for t in begun if "edit_of" not in t.user_attrs and "retry_of" not in t.user_attrs]
+    control.set_user_attr("starts", len(begun))
+    for t in trials:
+        attrs = t.user_attrs
+        if attrs.get("origin") == "anchor" and t.state == TrialState.COMPLETE and t.params and "architecture" in attrs:
+            kept = {k: attrs[k] for k in ("id", "architecture", "latency_ms", "macs_m", "top1_val")}
+            control.add_trial(optuna.trial.create_trial(
+                params=t.params, distributions=t.distributions, values=[attrs["top1_val"], attrs["macs_m"]],
+                user_attrs={**kept, "duplicate_of": t.number, "copied": True},
+            ))  # fmt: skip
+    for t in begun:
+        attrs = {"origin": "control", "architecture": t.user_attrs["architecture"]}
+        control.enqueue_trial(t.system_attrs["fixed_params"], user_attrs=attrs)
+
+
 def main(folder: Path, index: int) -> None:
     """All stages of one worker."""
     from hardware.meter import Meter
@@ -265,6 +290,8 @@ def main(folder: Path, index: int) -> None:
         if settings.control:
             control = open_study(storage, settings.name + CONTROL, ["maximize", "minimize"])
             sampler = "random" if settings.control == "random" else sampler
+            if lead and settings.control == "macs":
+                head_start(control, study)
             Searcher(control, bench, sampler, index, "control", track, edits=sampler != "random").run()
         finals = queue_finalists(study, storage, bench, lead)
         train_finalists(finals, bench, folder, track)

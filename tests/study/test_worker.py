@@ -166,6 +166,15 @@ def test_a_dead_process_gives_its_trial_back(study, monkeypatch):
     assert SPACE.encode(SPACE.decode(done.params)) == params
 
 
+def test_an_interruption_is_not_the_nets_fault(study):
+    study.enqueue_trial({"alpha": 0.5}, user_attrs={"origin": "search"})
+    for _ in range(6):  # killed before it has asked for anything: what was queued with it stays
+        study.ask().set_user_attr("runner", DEAD)
+        assert give_back_dead(study, private=True, blame=False) == 1
+        (waiting,) = study.get_trials(states=(TrialState.WAITING,))
+        assert waiting.user_attrs["tries"] == 1 and waiting.system_attrs["fixed_params"] == {"alpha": 0.5}
+
+
 def test_a_net_that_kills_its_process_is_given_up(study):
     study.enqueue_trial({}, user_attrs={"origin": "anchor", "net": "mine:bomb"})
     for _ in range(10):
