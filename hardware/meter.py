@@ -4,7 +4,7 @@
         rows = meter.measure([a, b], max_ms=50)       # -> .latency_ms .low_ms .high_ms .n .stopped .busy ...
 
 All nets and three fixed reference nets are visited in short rounds, in shuffled order: one call unrecorded,
-four recorded. At least 6 rounds lie spread over 2 seconds, for what disturbs (other processes, clocks) lasts
+four recorded (up to twelve of a small one). At least 6 rounds lie spread over 2 seconds, for what disturbs (other processes, clocks) lasts
 longer than a burst of calls; the estimate is the minimum. One round holds the device's lock, collects no
 garbage and, with one thread, sits on one core. A session of 32 small nets repeated itself at tau 0.998 for 33
 ms a net this way, timm's 10 + 40 calls and mean at 0.970.
@@ -32,7 +32,7 @@ from hardware.lock import exclusive, lock_name
 from hardware.machine import fingerprint, fingerprint_id
 from hardware.quiet import quiet
 from hardware.references import SHAPE, references
-from hardware.rounds import CALLS, Candidate, Schedule
+from hardware.rounds import CALLS, MOST_CALLS, VISIT_MS, Candidate, Schedule
 from hardware.runtimes import Runtime, make_runtime
 from hardware.subject import Subject, pixels_for, subject_of
 
@@ -231,8 +231,11 @@ class Meter:
         candidate = Candidate(runtime, inputs, keep_rate=float(np.mean(kept)) if gated else None)
         if gated:
             candidate.calls = 1  # the images are cycled; the rounds bring the calls an image
-        elif max_ms is not None:
-            candidate.calls = max(1, min(CALLS, int(max_ms / self.schedule.rounds / max(second_ms, 1e-6)) - 1))
+        else:
+            second_ms = max(second_ms, 1e-6)
+            candidate.calls = min(MOST_CALLS, max(CALLS, int(VISIT_MS / second_ms)))
+            if max_ms is not None:  # rounds before calls: what they are spread over is what counts
+                candidate.calls = max(1, min(candidate.calls, int(max_ms / self.schedule.max_rounds / second_ms) - 1))
         return candidate
 
     def _reference_runtimes(self) -> dict[str, Runtime]:

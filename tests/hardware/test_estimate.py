@@ -3,23 +3,26 @@
 import numpy as np
 import pytest
 
-from hardware.estimate import Z95, of_images, of_one_input
+from hardware.estimate import Z95, of_images, of_one_input, reach
 
 BIAS = 0.015
 
 
-def test_two_lowest_order_statistics():
-    e = of_one_input([1.003, 1.5, 1.001, 9.0], BIAS)
-    assert (e.ms, e.n) == (1.001, 4)
-    low = 1.001 - 19 * 0.002
-    assert e.low_ms == pytest.approx(low * (1 - BIAS))
-    assert e.high_ms == pytest.approx(1.001 * (1 + BIAS))
-    assert e.slack == pytest.approx(19 * 0.002 / 1.001)
+def test_lowest_order_statistics_of_the_rounds():
+    minima = [1.003, 1.5, 1.001, 9.0]
+    e = of_one_input([*minima, 2.0, 3.0], minima, BIAS)
+    assert (e.ms, e.n) == (1.001, 6)
+    low = 1.001 - reach(3) * 0.499
+    assert e.low_ms == pytest.approx(max(low, 0.5 * 1.001) * (1 - BIAS)) and e.high_ms == pytest.approx(1.001 * (1 + BIAS))
+    near = [1.0 + 0.001 * i for i in range(24)]
+    e = of_one_input(near, near, BIAS)  # a quarter of 24: the six lowest
+    assert e.slack == pytest.approx(reach(6) * 0.005) and e.low_ms == pytest.approx((1 - e.slack) * (1 - BIAS))
+    assert reach(2) == pytest.approx(19) and reach(3) == pytest.approx(1 / 0.05**0.5 - 1)
 
 
-def test_no_spread_leaves_the_process_bias_and_a_wide_one_stops_at_half():
-    assert of_one_input([2.0, 2.0], BIAS).low_ms == pytest.approx(2 * (1 - BIAS))
-    assert of_one_input([2.0, 3.0], BIAS).low_ms == pytest.approx(1 * (1 - BIAS))
+def test_one_round_counts_its_calls_and_a_wide_spread_stops_at_half():
+    assert of_one_input([2.0, 2.0], [2.0], BIAS).low_ms == pytest.approx(2 * (1 - BIAS))
+    assert of_one_input([2.0, 3.0], [2.0], BIAS).low_ms == pytest.approx(1 * (1 - BIAS))
 
 
 @pytest.mark.parametrize("noise", ["exponential", "uniform"])
@@ -27,7 +30,8 @@ def test_the_session_part_covers_the_true_minimum(noise):
     random = np.random.default_rng(5)
     hits = 0
     for _ in range(1000):
-        e = of_one_input(list(1 + 0.05 * getattr(random, noise)(size=24)), BIAS)
+        minima = list(1 + 0.05 * getattr(random, noise)(size=24))
+        e = of_one_input(minima, minima, BIAS)
         hits += e.ms * (1 - e.slack) <= 1 <= e.ms
     assert 930 <= hits <= 970
 

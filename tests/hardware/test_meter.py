@@ -2,6 +2,7 @@
 Runtime."""
 
 import gc
+import itertools
 import math
 import os
 import random
@@ -125,7 +126,7 @@ NETS = [0.5, 1.0, 1.03, 4.0]
 def test_the_minimum_recovers_what_the_mean_does_not(meter_in, noise):
     rows = meter_in(World(noise)).measure([Job(ms) for ms in NETS], (1, 3, 8, 8))
     for row, truth in zip(rows, NETS, strict=True):
-        assert row.latency_ms == pytest.approx(truth, rel=0.01)
+        assert row.latency_ms == pytest.approx(truth, rel=0.015)
         assert row.low_ms <= truth <= row.high_ms
     assert [r.latency_ms for r in rows] == sorted(r.latency_ms for r in rows)  # 1.0 and 1.03 are told apart
     world = World(noise)
@@ -155,23 +156,34 @@ def test_a_noisy_net_goes_on_to_24_rounds_alone(meter_in):
 def test_the_budget_of_a_net_is_kept(meter_in):
     world = World(jitter)
     rows = meter_in(world).measure([Job(0.5), Job(10.0), Job(40.0)], (1, 3, 8, 8), max_ms=50)
-    assert [r.stopped for r in rows] == ["max_ms"] * 3
+    assert rows[0].stopped in ("within 1 %", "24 rounds") and [r.stopped for r in rows[1:]] == ["max_ms"] * 2
     for row, ms in zip(rows[:2], (0.5, 10.0), strict=True):
         rounds = [m for _, m, _ in world.calls if m == ms][2:]  # the first two calls prepare
         assert len(rounds) * ms <= 50 and row.n >= 2
     assert rows[2].n == 2  # an interval needs two calls, whatever the budget
 
 
+def test_small_nets_get_more_calls_a_visit_and_fewer_under_a_budget(meter_in):
+    def visits(max_ms):
+        world = World()
+        meter_in(world).measure([Job(0.1), Job(0.5), Job(2.0)], (1, 3, 8, 8), max_ms=max_ms)
+        return [max(len(list(g)) for k, g in itertools.groupby(m for _, m, _ in world.calls[6:]) if k == ms) - 1
+                for ms in (0.1, 0.5, 2.0)]  # fmt: skip
+
+    assert visits(None) == [12, 8, 4] and visits(50) == [12, 3, 1]
+
+
 def test_visits_are_interleaved_and_shuffled_alike_every_time(meter_in):
     orders = []
     for _ in range(2):
         world = World()
-        meter_in(world).measure([Job(ms) for ms in NETS], (1, 3, 8, 8))
-        ms = [m for _, m, _ in world.calls if m != 0.2][2 * len(NETS) :]
+        nets = [1.0, 1.03, 2.0, 4.0]
+        meter_in(world).measure([Job(ms) for ms in nets], (1, 3, 8, 8))
+        ms = [m for _, m, _ in world.calls if m != 0.2][2 * len(nets) :]
         visits = ms[::5]  # one call unrecorded, four recorded
         assert all(ms[i : i + 5] == [v] * 5 for i, v in zip(range(0, len(ms), 5), visits, strict=True))
         rounds = [tuple(visits[i : i + 4]) for i in range(0, len(visits), 4)]
-        assert len(rounds) == 6 and all(sorted(r) == NETS for r in rounds) and len(set(rounds)) > 1
+        assert len(rounds) == 6 and all(sorted(r) == nets for r in rounds) and len(set(rounds)) > 1
         orders.append(rounds)
     assert orders[0] == orders[1]
 
@@ -218,8 +230,8 @@ def test_real_nets_side_by_side(runtime):
     assert own.latency_ms < large.latency_ms and small.latency_ms * 2 < large.latency_ms
     for row in (small, large, own):
         assert 0 < row.low_ms < row.latency_ms < row.high_ms < 1000
-        assert (row.n, row.runtime, row.threads, row.batch, row.precision) == (
-            16,
+        assert 16 <= row.n <= 48 and row.n % 4 == 0  # four rounds of four to twelve calls
+        assert (row.runtime, row.threads, row.batch, row.precision) == (
             runtime or "onnxruntime",
             1,
             1,
