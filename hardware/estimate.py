@@ -31,7 +31,7 @@ class Estimate:
     n: int
 
 
-def of_one_input(times_ms: Sequence[float], round_minima: Sequence[float], bias: float) -> Estimate:
+def of_one_input(times_ms: Sequence[float], round_minima: Sequence[float], bias: float, slow: float = 1.0) -> Estimate:
     """A static net: every call does the same work. At least two calls (of one round, where there is only one). `bias`: what a
     process adds or takes for its whole life (addresses, page colours), as a share; nothing inside one session can see it
     (hardware/history.py)."""
@@ -39,7 +39,7 @@ def of_one_input(times_ms: Sequence[float], round_minima: Sequence[float], bias:
     k = min(len(units), max(3, len(units) // 4))  # two may lie close by chance
     least = units[0]
     low = max(least - reach(k) * (units[k - 1] - least), FLOOR * least)
-    return Estimate(least, low * (1 - bias), least * (1 + bias), 1 - low / least, len(times_ms))
+    return Estimate(least, min(low, least / slow) * (1 - bias), least * (1 + bias), 1 - low / least, len(times_ms))
 
 
 def reach(k: int) -> float:
@@ -48,7 +48,7 @@ def reach(k: int) -> float:
     return r / (1 - r)
 
 
-def of_images(times_ms: Sequence[Sequence[float]], bias: float) -> Estimate:
+def of_images(times_ms: Sequence[Sequence[float]], bias: float, slow: float = 1.0) -> Estimate:
     """A gated net: `times_ms[i]` are the calls on image i, at least two. The estimate is the mean over images
     of each image's minimum.
 
@@ -63,4 +63,5 @@ def of_images(times_ms: Sequence[Sequence[float]], bias: float) -> Estimate:
     sampling = Z95 * math.sqrt(spread / len(minima))
     low = max(mean - gap - sampling, FLOOR * mean)
     n = sum(len(times) for times in times_ms)
+    low = min(low, mean / slow)
     return Estimate(mean, low * (1 - bias), (mean + sampling) * (1 + bias), gap / mean, n)

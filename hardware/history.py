@@ -21,6 +21,7 @@ KEPT = 50
 ENOUGH_SESSIONS = 5
 BIAS = 0.015  # before there are sessions enough: 1 to 3 % were seen between processes (32 nets, 4-6 processes)
 LEAST_BIAS, MOST_BIAS = 0.005, 0.05
+MOST_SLOWDOWN = 2.0
 Session = dict[str, float]  # reference -> milliseconds
 
 
@@ -57,6 +58,16 @@ def usual(earlier: list[Session]) -> Session:
         values = sorted(s[name] for s in earlier if name in s)
         found[name] = values[len(values) // 4]
     return found
+
+
+def slowdown(minima: Mapping[str, float], earlier: list[Session]) -> float:
+    """How much slower than they ever ran here the references are in this session, at least 1: a clock or a neighbour that a
+    whole session cannot get rid of. By so much may the long-run value of a net lie below what was measured."""
+    ratios = []
+    for name, ms in minima.items():
+        known = [s[name] for s in earlier if name in s]
+        ratios.append(ms / min([ms, *known]))
+    return min(MOST_SLOWDOWN, median(ratios)) if ratios else 1.0
 
 
 def bias(earlier: list[Session]) -> float:

@@ -4,8 +4,8 @@
         rows = meter.measure([a, b], max_ms=50)       # -> .latency_ms .low_ms .high_ms .n .stopped .busy ...
 
 All nets and three fixed reference nets are visited in short rounds, in shuffled order: one call unrecorded,
-four recorded (up to twelve of a small one). At least 6 rounds lie spread over 2 seconds, for what disturbs (other processes, clocks) lasts
-longer than a burst of calls; the estimate is the minimum. One round holds the device's lock, collects no
+four recorded (up to twelve of a small net). At least 6 rounds lie spread over 2 seconds, for what disturbs
+(other processes, clocks) lasts longer than a burst of calls; the estimate is the minimum. One round holds the device's lock, collects no
 garbage and, with one thread, sits on one core. A session of 32 small nets repeated itself at tau 0.998 for 33
 ms a net this way, timm's 10 + 40 calls and mean at 0.970.
 
@@ -167,6 +167,9 @@ class Meter:
                 ready.enter_context(runtime.ready())
             cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
         round_minima = {name: c.round_minima for name, c in beside.items()}
+        slow = history.slowdown({name: min(minima) for name, minima in round_minima.items()}, earlier)
+        for candidate in found:
+            candidate.slow = slow
         busy = self._is_busy(round_minima, cpu_ratios, earlier)
         if setting not in _KEPT:  # one session a process: what differs between processes is what is asked of them
             _KEPT.add(setting)
@@ -233,7 +236,7 @@ class Meter:
             candidate.calls = 1  # the images are cycled; the rounds bring the calls an image
         else:
             second_ms = max(second_ms, 1e-6)
-            candidate.calls = min(MOST_CALLS, max(CALLS, int(VISIT_MS / second_ms)))
+            candidate.calls = min(MOST_CALLS, max(CALLS, round(VISIT_MS / second_ms)))
             if max_ms is not None:  # rounds before calls: what they are spread over is what counts
                 candidate.calls = max(1, min(candidate.calls, int(max_ms / self.schedule.max_rounds / second_ms) - 1))
         return candidate

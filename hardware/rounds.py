@@ -32,7 +32,7 @@ ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimat
 class Candidate:
     """A net in the rounds: its runtime, its inputs (several for a gated net) and what was recorded.
 
-    calls: recorded ones a visit and input; keep_rate: None for a static net; bias: between processes, see
+    calls: recorded ones a visit and input; keep_rate: None for a static net; bias, slow: see
     hardware/history.py; times: per input, in milliseconds; spent_ms: all its calls in rounds, recorded or not;
     last_ms: of the last visit, the mean over the inputs of each input's minimum."""
 
@@ -41,6 +41,7 @@ class Candidate:
     calls: int = CALLS
     keep_rate: float | None = None
     bias: float = BIAS
+    slow: float = 1.0
     times: list[list[float]] = field(default_factory=list)
     round_minima: list[float] = field(default_factory=list)
     spent_ms: float = 0.0
@@ -63,7 +64,7 @@ class Candidate:
         return (
             of_one_input(self.times[0], self.round_minima, self.bias)
             if self.keep_rate is None
-            else of_images(self.times, self.bias)
+            else of_images(self.times, self.bias, self.slow)
         )
 
     def has_enough(self) -> bool:

@@ -20,6 +20,12 @@ def test_lowest_order_statistics_of_the_rounds():
     assert reach(2) == pytest.approx(19) and reach(3) == pytest.approx(1 / 0.05**0.5 - 1)
 
 
+def test_a_session_that_is_slow_as_a_whole_reaches_down_by_so_much():
+    e = of_one_input([2.0] * 24, [2.0] * 24, BIAS, slow=1.1)
+    assert (e.ms, e.slack) == (2.0, 0.0) and e.low_ms == pytest.approx(2 / 1.1 * (1 - BIAS))
+    assert of_images([[2.0] * 4] * 64, BIAS, slow=1.1).low_ms == pytest.approx(2 / 1.1 * (1 - BIAS))
+
+
 def test_one_round_counts_its_calls_and_a_wide_spread_stops_at_half():
     assert of_one_input([2.0, 2.0], [2.0], BIAS).low_ms == pytest.approx(2 * (1 - BIAS))
     assert of_one_input([2.0, 3.0], [2.0], BIAS).low_ms == pytest.approx(1 * (1 - BIAS))

@@ -55,3 +55,10 @@ def test_bias_is_that_of_the_processes_and_not_of_the_machine():
         assert history.bias(earlier) == pytest.approx(1.96 * sd, rel=0.45)
     assert history.bias(earlier[:4]) == history.BIAS
     assert history.bias([{"a": 1.0, "b": 1.0}] * 9) == history.LEAST_BIAS
+
+
+def test_slowdown_is_against_the_best_that_was_seen():
+    earlier = [{"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.2, "b": 2.4, "c": 2.5}]
+    assert history.slowdown({"a": 1.1, "b": 2.2, "c": 2.5}, earlier) == pytest.approx(1.1)
+    assert history.slowdown({"a": 0.9, "b": 1.9, "c": 2.4}, earlier) == 1.0 == history.slowdown({"a": 5.0}, [])
+    assert history.slowdown({"a": 9.0, "b": 9.0, "c": 9.0}, earlier) == history.MOST_SLOWDOWN
