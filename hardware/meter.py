@@ -5,9 +5,9 @@
 
 All nets and three fixed reference nets are visited in short rounds, in shuffled order: one call unrecorded,
 four recorded (up to twelve of a small net). At least 6 rounds lie spread over 2 seconds, for what disturbs
-(other processes, clocks) lasts longer than a burst of calls; the estimate is the minimum. One round holds the device's lock, collects no
-garbage and, with one thread, sits on one core. A session of 32 small nets repeated itself at tau 0.998 for 33
-ms a net this way, timm's 10 + 40 calls and mean at 0.970.
+(other processes, clocks) lasts longer than a burst of calls; the estimate is the minimum. A slice of a round
+holds the device's lock, collects no garbage and, with one thread, sits on one core. docs/results/latency.md
+holds this protocol beside timm's and torch's.
 
 A gated net's latency depends on the image: it is the mean over images of each image's minimum, with its own
 decisions. Expect 2-4 s a session plus 0.1-0.3 s a net for the export.
