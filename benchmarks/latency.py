@@ -177,7 +177,8 @@ def main(runtime: str, processes: int, beside: int) -> None:
     print(f"\nours: |value / long run - 1|: median {np.median(np.abs(ours / least - 1)):.4f}, 95th percentile "
           f"{np.quantile(np.abs(ours / least - 1), 0.95):.4f}; 95 % intervals hold the long-run value in "
           f"{inside.mean():.1%} of {inside.size} net-sessions (too low {np.mean(high < least):.1%}, too high "
-          f"{np.mean(low > least):.1%}), and the median of the other processes' values in {repeated.mean():.1%}; their width is {np.median((high - low) / ours):.1%} of the value (median); "
+          f"{np.mean(low > least):.1%}), and the median of the other processes' values in {repeated.mean():.1%}; "
+          f"their width is {np.median((high - low) / ours):.1%} of the value (median); "
           f"busy: {sum(r['busy'] for r in runs)} of {processes} sessions")  # fmt: skip
     print("\nmachine: " + ", ".join(f"{k} {v}" for k, v in fingerprint().items() if v != ""))
 
