@@ -48,12 +48,13 @@ def nets() -> list[Any]:
 def prepared(runtime: str) -> list[tuple[Any, Any]]:
     """(runtime, input) of each net: what the peers call."""
     from hardware.runtimes import make_runtime
+    from hardware.setting import Setting
     from hardware.subject import subject_of
 
     found = []
     for net in nets():
         subject = subject_of(net, None, 1)
-        made = make_runtime("cpu", runtime, 1)
+        made = make_runtime(Setting("cpu", runtime))
         made.prepare(subject.module, subject.shape)
         found.append((made, made.load(np.full(subject.shape, 127, np.uint8))))
     return found

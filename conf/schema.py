@@ -38,13 +38,17 @@ class Space:
 
 @dataclass
 class Hardware:
-    """Where latency is measured. `rounds`: interleaved rounds a measurement begins with; `spread_s`: their least duration."""
+    """Where and how latency is measured (hardware/setting.py). `rounds`: interleaved rounds a measurement begins with;
+    `spread_s`: their least duration."""
 
     name: str = MISSING
     device: str = MISSING
     runtime: str = MISSING
     threads: int = 1
     batch: int = 1
+    precision: str = "fp32"
+    channels_last: bool = True
+    flush_l2: bool = False
     rounds: int = 6
     spread_s: float = 2.0
 
@@ -151,7 +155,7 @@ class Train(Common):
 class Measure(Common):
     """python measure.py"""
 
-    nets: Any = MISSING
+    nets: Any = None
     resolution: Optional[int] = None
     max_ms: Optional[float] = None
     regime: bool = True

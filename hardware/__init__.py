@@ -12,16 +12,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hardware.errors import MeasureError as MeasureError
     from hardware.export import ExportError as ExportError
     from hardware.meter import Latency as Latency
-    from hardware.meter import MeasureError as MeasureError
     from hardware.meter import Meter as Meter
     from hardware.runtimes import RuntimeUnavailable as RuntimeUnavailable
 
 _WHERE = {
     "ExportError": "export",
     "Latency": "meter",
-    "MeasureError": "meter",
+    "MeasureError": "errors",
     "Meter": "meter",
     "RuntimeUnavailable": "runtimes",
 }

@@ -21,6 +21,7 @@ import torch
 from onnx import checker
 from torch import Tensor, nn
 
+from hardware.errors import one_line
 from hardware.stitch import stitch
 
 # The one place to change when torch drops its legacy exporter: {"dynamo": True} (which needs the package
@@ -152,12 +153,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for m, flag in flags:
             m.training = flag
-
-
-def one_line(error: BaseException) -> str:
-    """The first telling line of an error, for a table."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:240]
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -1,7 +1,7 @@
-"""How fast the reference nets ran here before: a session's minima, kept over processes, by machine and setting.
+"""How fast the reference nets ran here before: kept over processes, by machine and setting.
 
-From them a session learns what it cannot see itself: whether the machine is slow today (`usual`), and how far one process
-lies from the next (`bias`), which no number of calls within one process averages out.
+From them a session learns what it cannot see itself: at which pace the machine runs today (`pace`), whether that is slower than
+usual (`slower`), and how far one process lies from the next (`bias`), which no number of calls within one process averages out.
 
 One small file under the user's cache folder ($XDG_CACHE_HOME, else ~/.cache), the last 50 sessions of each setting. A file
 that cannot be read or written is as none: measuring goes on.
@@ -13,16 +13,24 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 KEPT = 50
 ENOUGH_SESSIONS = 5
-BIAS = 0.015  # before there are sessions enough: 1 to 3 % were seen between processes (32 nets, 4-6 processes)
-LEAST_BIAS, MOST_BIAS = 0.005, 0.05
-MOST_SLOWDOWN = 2.0
-Session = dict[str, float]  # reference -> milliseconds
+BIAS = 0.015  # before there are sessions enough: 1 to 2 % were seen between processes
+LEAST_BIAS, MOST_BIAS = 0.01, 0.05
+SAME_STATE = 1.25  # references slower than that against their best: another state of the machine (a battery, a throttled host)
+
+
+@dataclass(frozen=True)
+class Session:
+    """Milliseconds by reference net: the least that a session saw, and its level (hardware/estimate.py)."""
+
+    least: dict[str, float]
+    level: dict[str, float]
 
 
 def history_path() -> Path:
@@ -32,14 +40,22 @@ def history_path() -> Path:
 
 def sessions(key: str) -> list[Session]:
     """The earlier sessions of a machine and setting, oldest first."""
-    found = _read().get(key, [])
-    return [s for s in found if isinstance(s, dict) and s and all(isinstance(v, (int, float)) and v > 0 for v in s.values())]
+    return [s for raw in _read().get(key, []) if (s := _session(raw)) is not None]
 
 
-def add(key: str, minima: Mapping[str, float]) -> None:
+def _session(raw: object) -> Session | None:
+    if not isinstance(raw, dict) or set(raw) != {"least", "level"}:
+        return None
+    for part in raw.values():
+        if not isinstance(part, dict) or not part or not all(isinstance(v, (int, float)) and v > 0 for v in part.values()):
+            return None
+    return Session(raw["least"], raw["level"]) if set(raw["least"]) == set(raw["level"]) else None
+
+
+def add(key: str, session: Session) -> None:
     """Keeps a session. Two processes that write at once may lose one of the two."""
     everything = _read()
-    everything[key] = [*everything.get(key, []), dict(minima)][-KEPT:]
+    everything[key] = [*everything.get(key, []), {"least": session.least, "level": session.level}][-KEPT:]
     path = history_path()
     part = path.with_name(f".{path.name}.{os.getpid()}")
     with contextlib.suppress(OSError):
@@ -50,45 +66,65 @@ def add(key: str, minima: Mapping[str, float]) -> None:
         part.unlink(missing_ok=True)
 
 
-def usual(earlier: list[Session]) -> Session:
-    """What a quiet session takes: of each reference the lower quartile of the sessions' minima (the least would be one lucky
-    session's)."""
+def usual_least(everything: Sequence[Session]) -> dict[str, float]:
+    """What each reference takes at its best in a usual session: the lower quartile over sessions (the least of all would be one
+    lucky session's, and would go on falling as sessions are added)."""
     found = {}
-    for name in {name for s in earlier for name in s}:
-        values = sorted(s[name] for s in earlier if name in s)
+    for name in {name for s in everything for name in s.least}:
+        values = sorted(s.least[name] for s in everything if name in s.least)
         found[name] = values[len(values) // 4]
     return found
 
 
-def slowdown(minima: Mapping[str, float], earlier: list[Session]) -> float:
-    """How much slower than they ever ran here the references are in this session, at least 1: a clock or a neighbour that a
-    whole session cannot get rid of. By so much may the long-run value of a net lie below what was measured."""
+@dataclass(frozen=True)
+class Pace:
+    """`factor`: what brings a level of this session to the usual best pace, at most 1; `error`: half of its 95 % interval."""
+
+    factor: float
+    error: float
+
+
+def pace(now: Session, earlier: Sequence[Session]) -> Pace:
+    """Median over the references of their usual best over their level now. A machine that is slower by a quarter is in another
+    state: then its own best counts, and the session is told apart as `busy`."""
+    usual = usual_least([*earlier, now])
+    for best in (usual, now.least):
+        ratios = [math.log(best[name] / now.level[name]) for name in now.level]
+        if median(ratios) >= -math.log(SAME_STATE):
+            break
+    centre = median(ratios)
+    spread = math.sqrt(sum((r - centre) ** 2 for r in ratios) / max(1, len(ratios) - 1))
+    return Pace(min(1.0, math.exp(centre)), 1.96 * spread / math.sqrt(len(ratios)))
+
+
+def slower(now: Session, earlier: Sequence[Session]) -> float:
+    """By which factor the references' levels lie above those of a quiet session (lower quartile); 1 without history."""
     ratios = []
-    for name, ms in minima.items():
-        known = [s[name] for s in earlier if name in s]
-        ratios.append(ms / min([ms, *known]))
-    return min(MOST_SLOWDOWN, median(ratios)) if ratios else 1.0
+    for name, ms in now.level.items():
+        if known := sorted(s.level[name] for s in earlier if name in s.level):
+            ratios.append(ms / known[len(known) // 4])
+    return median(ratios) if ratios else 1.0
 
 
-def bias(earlier: list[Session]) -> float:
+def bias(earlier: Sequence[Session]) -> float:
     """Half of a 95 % interval of how far one process lies from the next, as a share: 1.96 robust standard deviations (median
     absolute deviation) of a reference's share of its session, so that a machine that was slow as a whole does not count."""
     if len(earlier) < ENOUGH_SESSIONS:
         return BIAS
     spreads = []
-    names = set.intersection(*(set(s) for s in earlier))
-    logs = [{n: math.log(s[n]) for n in names} for s in earlier]
-    level = [sum(row.values()) / max(1, len(names)) for row in logs]
+    names = set.intersection(*(set(s.level) for s in earlier))
+    logs = [{n: math.log(s.level[n]) for n in names} for s in earlier]
+    middle = [sum(row.values()) / max(1, len(names)) for row in logs]
     for name in names:
-        own = [row[name] - m for row, m in zip(logs, level, strict=True)]
+        own = [row[name] - m for row, m in zip(logs, middle, strict=True)]
         centre = median(own)
         spreads.append(1.4826 * median(abs(x - centre) for x in own))
-    # the level is the mean of the references: what is left of each is too small by that much
+    # the middle is the mean of the references: what is left of each is too small by that much
     correction = math.sqrt(len(names) / (len(names) - 1)) if len(names) > 1 else 1.0
     return min(MOST_BIAS, max(LEAST_BIAS, 1.96 * correction * max(spreads, default=BIAS)))
 
 
-def _read() -> dict[str, list[Session]]:
+def _read() -> dict[str, list[Mapping[str, object]]]:
     try:
         found = json.loads(history_path().read_text())
     except (OSError, ValueError):

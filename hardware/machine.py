@@ -105,6 +105,17 @@ def _gpu() -> tuple[str, str]:
     return name.strip(), driver.strip()
 
 
+def gpu_clock_mhz(device: str = "cuda") -> int:
+    """The clock that the card's multiprocessors run at now; read, never set; 0 where unknown. NOT RUN by its writer."""
+    import torch
+
+    uuid = str(torch.cuda.get_device_properties(device).uuid)
+    said = _said_by(
+        "nvidia-smi", f"--id=GPU-{uuid.removeprefix('GPU-')}", "--query-gpu=clocks.sm", "--format=csv,noheader,nounits"
+    )
+    return int(said) if said.isdigit() else 0
+
+
 def _said_by(*command: str) -> str:
     if shutil.which(command[0]) is None:
         return ""

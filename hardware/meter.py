@@ -3,56 +3,45 @@
     with Meter("cpu") as meter:
         rows = meter.measure([a, b], max_ms=50)       # -> .latency_ms .low_ms .high_ms .n .stopped .busy ...
 
-All nets and three fixed reference nets are visited in short rounds, in shuffled order: one call unrecorded,
-four recorded (up to twelve of a small net). At least 6 rounds lie spread over 2 seconds, for what disturbs
-(other processes, clocks) lasts longer than a burst of calls; the estimate is the minimum. A slice of a round
-holds the device's lock, collects no garbage and, with one thread, sits on one core. docs/results/latency.md
-holds this protocol beside timm's and torch's.
+It is done in a process of its own (hardware/client.py), which is begun with the Meter and holds nothing but the nets. All nets
+and three fixed reference nets are visited in short rounds, in shuffled order: one call unrecorded, four recorded (up to forty of
+a small net). At least 6 rounds lie spread over 2 seconds, for what disturbs (other processes, clocks) lasts longer than a burst
+of calls; hardware/estimate.py makes a value and its interval from the visits. A slice of a round holds the device's lock,
+collects no garbage and, with one thread, sits on one core. docs/results/latency.md holds this protocol beside timm's and
+torch's.
 
-A gated net's latency depends on the image: it is the mean over images of each image's minimum, with its own
-decisions. Expect 2-4 s a session plus 0.1-0.3 s a net for the export.
+A gated net's latency depends on the image: it is the mean over images of each image's own, with its own decisions. Expect
+2-4 s a session plus 0.1-0.3 s a net for the export.
 """
 
 from __future__ import annotations
 
-import math
-import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hardware import history
+from hardware.client import Client, Died
 from hardware.comparison import Comparison, of_pairs
-from hardware.export import Stats, is_gated, one_line
-from hardware.lock import exclusive, lock_name
+from hardware.errors import MeasureError as MeasureError
+from hardware.errors import one_line
+from hardware.estimate import Estimate, together
+from hardware.export import Stats
+from hardware.job import Job
 from hardware.machine import fingerprint, fingerprint_id
-from hardware.quiet import quiet
-from hardware.references import SHAPE, references
-from hardware.rounds import CALLS, MOST_CALLS, VISIT_MS, Candidate, Schedule
-from hardware.runtimes import Runtime, make_runtime
-from hardware.subject import Subject, pixels_for, subject_of
+from hardware.memory import refuse_too_large
+from hardware.references import reference_files
+from hardware.rounds import Candidate
+from hardware.runtimes import DEFAULTS, make_runtime, setting_of
+from hardware.server import row_of
+from hardware.session import Clocks, Protocol, Session
+from hardware.setting import Setting
+from hardware.subject import job_of, subject_of, travels
 
-BUSY_SLOW = 1.03  # references that slow against their own best
-BUSY_CPU = 1.05  # wall over CPU time of one thread: somebody else had the core
-MIN_IMAGES = 64
 INSTANCES = 3  # of each net in a comparison
-
-# the references' best times of this process, by device, runtime, threads, name; settings that it has put into the history
-_BEST: dict[tuple[str, str, int, str], float] = {}
-_KEPT: set[str] = set()
-
-
-class MeasureError(RuntimeError):
-    """Nets that cannot be measured. `bad`: position in the list -> why; the text, one line, names the
-    nets."""
-
-    def __init__(self, bad: dict[int, str]):
-        super().__init__("; ".join(bad.values()))
-        self.bad = bad
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,10 @@ class Latency:
     n: recorded calls (on CUDA: blocks of about 5 ms); machine: hardware.machine.fingerprint_id; busy: the
     references or the CPU clock say that the machine was disturbed; stopped: "within 1 %", "24 rounds" or
     "max_ms"; keep_rate: share of gated blocks that ran, None for a static net; precision: fp32 (on CUDA with
-    torch's own default for TF32)."""
+    torch's own default for TF32); least_ms: the least that was seen; pace: the factor by which the reference nets
+    brought the value to the machine's usual pace (hardware/history.py); parity: largest difference from torch's logits as
+    a share of the largest; process: "own", or "caller" for a module that no other process can make; processes: in how many
+    it was measured; clock_mhz: of a GPU, after; visits_ms: the least call of each visit of (the first) process."""
 
     latency_ms: float
     low_ms: float
@@ -76,15 +68,23 @@ class Latency:
     threads: int
     batch: int
     precision: str = "fp32"
+    least_ms: float = 0.0
+    pace: float = 1.0
+    parity: float = 0.0
+    engine: str = ""
+    process: str = "own"
+    processes: int = 1
+    clock_mhz: int = 0
+    visits_ms: tuple[float, ...] = ()
 
 
 class Meter:
     """Measures on one device ("cpu", "cuda", "cuda:1") with one runtime (default: onnxruntime, on CUDA
-    cuda_graph).
+    cuda_graph); hardware/setting.py says what threads, batch and `more` (precision, channels_last, flush_l2) mean.
 
     rounds, max_rounds, spread_s: the protocol above; seed: of the order of visits and of the pixels of static
-    nets. clock, cpu_clock (seconds) and sleep can be replaced, for tests; on_round is told the number of rounds
-    that are done. Raises RuntimeUnavailable."""
+    nets. clock, cpu_clock (seconds) and sleep can be replaced, for tests: then this process measures; on_round is told the
+    number of rounds that are done. Raises RuntimeUnavailable, ValueError."""
 
     def __init__(
         self,
@@ -101,27 +101,48 @@ class Meter:
         cpu_clock: Callable[[], float] = time.thread_time,
         sleep: Callable[[float], None] = time.sleep,
         on_round: Callable[[int], None] = lambda done: None,
+        **more: Any,
     ):
-        for name, value in (("threads", threads), ("batch", batch), ("rounds", rounds)):
-            if value < 1:
-                raise ValueError(f"{name}: {value} is not at least 1")
-        self.device, self.threads, self.batch = device, threads, batch
-        chosen = make_runtime(device, runtime, threads)
-        self.runtime, self.on_cuda = chosen.name, chosen.on_cuda
+        if rounds < 1:
+            raise ValueError(f"rounds: {rounds} is not at least 1")
+        runtime = runtime or DEFAULTS.get(device.partition(":")[0], "")
+        self.setting = Setting(device, runtime, threads, batch, **more)
+        made = make_runtime(self.setting)
+        self.device, self.threads, self.batch, self.runtime, self.on_cuda = device, threads, batch, made.name, made.on_cuda
+        self.engine, self._from_file = made.version(), made.from_file
         self.protocol: dict[str, Any] = {
-            "rounds": rounds, "max_rounds": max_rounds, "spread_s": spread_s, "seed": seed,
-            "clock": clock, "cpu_clock": cpu_clock, "sleep": sleep, "on_round": on_round,
-        }  # fmt: skip
-        self.schedule = Schedule(rounds, max(rounds, max_rounds), spread_s, seed, clock, cpu_clock, sleep, on_round)
+            "rounds": rounds,
+            "max_rounds": max(rounds, max_rounds),
+            "spread_s": spread_s,
+            "seed": seed,
+        }
+        self.on_round = on_round
         self.machine = fingerprint()
         self.slices: list[tuple[float, float]] = []  # when the device was held, monotonic seconds
-        self._references: dict[str, Runtime] = {}
+        self._clocks = Clocks(clock, cpu_clock, sleep)
+        self._here: Session | None = None
+        self._client: Client | None = None
+        self._made_up = clock is not time.perf_counter
+        if not self._made_up:
+            self._client = self._begin()  # before the caller's threads train
+
+    @classmethod
+    def of(cls, hardware: Mapping[str, Any], **more: Any) -> Meter:
+        """For the group `hardware` of a configuration; `more`: as above."""
+        protocol = {k: hardware[k] for k in ("rounds", "spread_s") if k in hardware}
+        return cls(**{**setting_of(hardware).to_dict(), **protocol, **more})
 
     def __enter__(self) -> Meter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._references.clear()  # sessions and graphs, with their memory
+        self.close()
+
+    def close(self) -> None:
+        """Ends the measuring process."""
+        if self._client is not None:
+            self._client.close()
+        self._client, self._here = None, None
 
     def measure(
         self,
@@ -131,166 +152,162 @@ class Meter:
         images: Any = None,
         mean: Stats = None,
         std: Stats = None,
+        processes: int = 1,
     ) -> list[Latency]:
-        """Latencies in the order of `nets`: Architectures (built with random weights) or modules; a Network
-        knows its input, another module needs `input_shape` (1, C, H, W), one for all or one each. `images`:
-        (n >= 64, C, H, W) raw pixels for gated nets to decide on, resized where a net wants another
-        resolution; without them it is noise, and so are the decisions. `max_ms`: budget for each net's own
-        calls, but never fewer than two (four an image). Raises MeasureError when a net cannot be measured
-        (none is then), ValueError for a senseless max_ms."""
+        """Latencies in the order of `nets`: Architectures (built with random weights), names (as measure.py takes them) or
+        modules; a Network knows its input, another module needs `input_shape` (1, C, H, W), one for all or one each. `images`:
+        (n >= 64, C, H, W) raw pixels for gated nets to decide on and for the proof that the runtime computes what torch
+        computes, resized where a net wants another resolution; without them they are noise, and so are decisions. `max_ms`:
+        budget for each net's own calls, but never fewer than two (four an image). `processes`: so many fresh ones measure,
+        their slices in turns. Raises MeasureError when a net cannot be measured (none is then), ValueError for a senseless
+        max_ms."""
         if max_ms is not None and max_ms <= 0:
             raise ValueError(f"max_ms: {max_ms} is not positive")
-        found: list[Candidate] = []
-        bad: dict[int, str] = {}
-        each = input_shape is not None and len(input_shape) > 0 and not isinstance(input_shape[0], (int, np.integer))
-        shapes: list[Any] = list(input_shape or ()) if each else [input_shape] * len(nets)
-        if len(shapes) != len(nets):
-            raise ValueError(f"input_shape: {len(shapes)} shapes for {len(nets)} nets")
-        for i, net in enumerate(nets):
-            subject = None
-            try:
-                subject = subject_of(net, shapes[i], self.batch)
-                found.append(self._candidate(subject, images, mean, std, max_ms))
-            except Exception as error:  # a foreign net may raise anything; it is named, with its reason
-                bad[i] = f"{subject.name if subject else f'net {i}'}: {one_line(error)}"
-        if bad:
-            raise MeasureError(bad)
-        if not found:
+        jobs = self._jobs(nets, input_shape, images, mean, std)
+        if not jobs:
             return []
-        beside = {name: Candidate(made, [made.load(_pixels(SHAPE))]) for name, made in self._reference_runtimes().items()}
-        setting = "/".join((fingerprint_id(self.machine), self.device, self.runtime, str(self.threads)))
-        earlier = history.sessions(setting)
-        for candidate in found:
-            candidate.bias = history.bias(earlier)
-        with ExitStack() as ready:
-            for runtime in {c.runtime.name: c.runtime for c in found}.values():
-                ready.enter_context(runtime.ready())
-            cpu_ratios = self.schedule.run(found, list(beside.values()), max_ms, self._undisturbed)
-        round_minima = {name: c.round_minima for name, c in beside.items()}
-        slow = history.slowdown({name: min(minima) for name, minima in round_minima.items()}, earlier)
-        for candidate in found:
-            candidate.slow = slow
-        busy = self._is_busy(round_minima, cpu_ratios, earlier)
-        if setting not in _KEPT:  # one session a process: what differs between processes is what is asked of them
-            _KEPT.add(setting)
-            history.add(setting, {name: min(minima) for name, minima in round_minima.items()})
-        return [self._latency(candidate, busy) for candidate in found]
+        if self._made_up or not all(travels(job) for job in jobs):
+            return self._latencies([self._measured_here(jobs, max_ms)], "caller")
+        if processes == 1:
+            return self._latencies([self._measured(jobs, max_ms)], "own")
+        fresh = [self._begin() for _ in range(processes)]
+        try:
+            ask = lambda client: client.measure(jobs, max_ms, self.on_round if client is fresh[0] else lambda done: None)  # noqa: E731
+            for job in jobs:
+                fresh[0].pack(job)
+            with ThreadPoolExecutor(processes) as pool:
+                told = list(pool.map(ask, fresh))
+        except Died as death:
+            raise MeasureError(_blame(death, jobs)) from None
+        finally:
+            for client in fresh:
+                client.close()
+        return self._latencies([self._told(one, jobs) for one in told], "own")
 
     def compare(
         self, first: Any, second: Any, input_shape: Sequence[int] | None = None, images: Any = None, mean: Stats = None,
         std: Stats = None, rounds: int = 12,
     ) -> Comparison:  # fmt: skip
         """Whether `first` is faster than `second`, in interleaved pairs; arguments as of `measure`. Raises MeasureError."""
-        pairs: list[list[Candidate]] = []
-        for _ in range(INSTANCES):
-            pair, bad = [], {}
-            for i, net in enumerate((first, second)):
-                try:
-                    pair.append(self._candidate(subject_of(net, input_shape, self.batch), images, mean, std, None))
-                except Exception as error:  # as in measure
-                    bad[i] = f"net {i}: {one_line(error)}"
-            if bad:
-                raise MeasureError(bad)
-            pairs.append(pair)
-        seen: list[list[tuple[float, float]]] = [[] for _ in pairs]
-        order, schedule = random.Random(self.schedule.seed), self.schedule
-        with ExitStack() as ready:
-            for runtime in {c.runtime.name: c.runtime for pair in pairs for c in pair}.values():
-                ready.enter_context(runtime.ready())
-            for done in range(rounds):
-                for i in order.sample(range(len(pairs)), len(pairs)):
-                    with self._undisturbed():
-                        for side in order.sample((0, 1), 2):
-                            pairs[i][side].visit(schedule.clock)
-                    seen[i].append((pairs[i][0].last_ms, pairs[i][1].last_ms))
-                if done + 1 < rounds:
-                    schedule.sleep(schedule.spread_s / max(1, rounds - 1))
-        return of_pairs(seen)
-
-    def _candidate(self, subject: Subject, images: Any, mean: Stats, std: Stats, max_ms: float | None) -> Candidate:
-        shape = subject.shape
-        gated = is_gated(subject.module)
-        runtime = make_runtime(self.device, self.runtime, self.threads)
-        if gated and self.on_cuda and not runtime.skips:
-            runtime = make_runtime(self.device, "eager", self.threads)  # a CUDA graph has no branches; the result says so
-        if gated and images is None:
-            images = _noise(shape, max(MIN_IMAGES, self.batch))
-        if gated and len(images) < (least := max(MIN_IMAGES, self.batch)):
-            raise ValueError(f"a gated net's latency depends on the image: give images=, at least {least}, not {len(images)}")
-        runtime.prepare(subject.module, shape, mean, std)
-        if gated:
-            pixels = pixels_for(images, shape)
-            inputs = [runtime.load(pixels[i : i + self.batch]) for i in range(0, len(pixels) - self.batch + 1, self.batch)]
+        jobs = self._jobs([first, second], input_shape, images, mean, std) * INSTANCES
+        if self._made_up or not all(travels(job) for job in jobs):
+            session = self._session()
+            made = self._prepared(session, jobs, None)
+            pairs = session.paired(list(zip(made[::2], made[1::2], strict=True)), rounds)
+            self._take_slices(session)
         else:
-            inputs = [runtime.load(_pixels(shape, self.schedule.seed))]
-        kept = []
-        with runtime.ready():
-            for x in inputs:
-                logits, decisions = runtime.read(runtime.run(x))
-                if not np.isfinite(logits).all():
-                    raise ValueError("its logits are not finite (NaN or infinite weights?)")
-                kept.append(0.0 if decisions is None else float(decisions.mean()))
-            second_ms = runtime.timed_ms(inputs[0], self.schedule.clock)  # the first call of a session allocates
-        candidate = Candidate(runtime, inputs, keep_rate=float(np.mean(kept)) if gated else None)
-        if gated:
-            candidate.calls = 1  # the images are cycled; the rounds bring the calls an image
-        else:
-            second_ms = max(second_ms, 1e-6)
-            candidate.calls = min(MOST_CALLS, max(CALLS, round(VISIT_MS / second_ms)))
-            if max_ms is not None:  # rounds before calls: what they are spread over is what counts
-                candidate.calls = max(1, min(candidate.calls, int(max_ms / self.schedule.max_rounds / second_ms) - 1))
-        return candidate
+            told = self._asked(lambda client: client.pairs(jobs, rounds, self.on_round), jobs)
+            pairs = [[(a, b) for a, b in instance] for instance in told["pairs"]]
+        return of_pairs(pairs)
 
-    def _reference_runtimes(self) -> dict[str, Runtime]:
-        if not self._references:
-            for name, net in references().items():
-                made = make_runtime(self.device, self.runtime, self.threads)
-                made.prepare(net, SHAPE)
-                self._references[name] = made
-        return self._references
-
-    @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """A slice: the device's lock, no garbage collection, one core."""
-        with exclusive(lock_name(self.device)), quiet(pin=self.threads == 1 and not self.on_cuda):
-            began = time.monotonic()
+    def _jobs(self, nets: Sequence[Any], input_shape: Any, images: Any, mean: Stats, std: Stats) -> list[Job]:
+        each = input_shape is not None and len(input_shape) > 0 and not isinstance(input_shape[0], (int, np.integer))
+        shapes: list[Any] = list(input_shape or ()) if each else [input_shape] * len(nets)
+        if len(shapes) != len(nets):
+            raise ValueError(f"input_shape: {len(shapes)} shapes for {len(nets)} nets")
+        found: list[Job] = []
+        bad: dict[int, str] = {}
+        for i, net in enumerate(nets):
+            subject = None
             try:
-                yield
-            finally:
-                self.slices.append((began, time.monotonic()))
+                refuse_too_large(net, shapes[i], self.batch)
+                subject = subject_of(net, shapes[i], self.batch)
+                found.append(job_of(subject, self.setting, self._from_file, images, mean, std))
+            except Exception as error:  # a foreign net may raise anything; it is named, with its reason
+                name = subject.name if subject else getattr(net, "id", None) or (net if isinstance(net, str) else f"net {i}")
+                bad[i] = f"{name}: {one_line(error)}"
+        if bad:
+            raise MeasureError(bad)
+        return found
 
-    def _is_busy(self, round_minima: dict[str, list[float]], cpu_ratios: list[float], earlier: list[history.Session]) -> bool:
-        """Not even the best quarter of rounds brings the references back to what they usually take here, or to
-        their own best time of this process (the estimate is a minimum: a few calm rounds are all it needs); or
-        in the median round the one thread did not have its core to itself."""
-        slow, usual = [], history.usual(earlier)
-        for name, minima in round_minima.items():
-            key = (self.device, self.runtime, self.threads, name)
-            _BEST[key] = min(_BEST.get(key, math.inf), *minima)
-            slow.append(float(np.quantile(minima, 0.25)) / min(_BEST[key], usual.get(name, math.inf)))
-        alone = self.threads > 1 or self.on_cuda or float(np.median(cpu_ratios)) <= BUSY_CPU
-        return not alone or float(np.median(slow)) > BUSY_SLOW
+    def _begin(self) -> Client:
+        files = reference_files() if self._from_file else {}
+        return Client(self.setting, Protocol(**self.protocol), fingerprint_id(self.machine), files)
 
-    def _latency(self, candidate: Candidate, busy: bool) -> Latency:
-        e = candidate.estimate()
-        return Latency(
-            latency_ms=e.ms,
-            low_ms=e.low_ms,
-            high_ms=e.high_ms,
-            n=e.n,
-            runtime=candidate.runtime.name,
-            machine=fingerprint_id(self.machine),
-            busy=busy,
-            stopped=candidate.stopped,
-            keep_rate=candidate.keep_rate,
-            threads=self.threads,
-            batch=self.batch,
-        )
+    def _session(self) -> Session:
+        if self._here is None:
+            protocol = Protocol(**self.protocol)
+            self._here = Session(self.setting, fingerprint_id(self.machine), protocol, self._clocks, self.on_round)
+        return self._here
+
+    def _measured_here(self, jobs: list[Job], max_ms: float | None) -> dict[str, Any]:
+        session = self._session()
+        found = self._prepared(session, jobs, max_ms)
+        busy, clock_mhz = session.measure(found, max_ms)
+        self._take_slices(session)
+        return {"rows": [row_of(c) for c in found], "busy": busy, "clock_mhz": clock_mhz}
+
+    def _take_slices(self, session: Session) -> None:
+        self.slices += session.slices
+        session.slices.clear()
+
+    def _prepared(self, session: Session, jobs: list[Job], max_ms: float | None) -> list[Candidate]:
+        found, bad = [], {}
+        for i, job in enumerate(jobs):
+            try:
+                found.append(session.prepare(job, max_ms))
+            except Exception as error:  # as in _jobs
+                bad[i] = f"{job.name}: {one_line(error)}"
+        if bad:
+            raise MeasureError(bad)
+        return found
+
+    def _measured(self, jobs: list[Job], max_ms: float | None) -> dict[str, Any]:
+        return self._asked(lambda client: client.measure(jobs, max_ms, self.on_round), jobs)
+
+    def _asked(self, ask: Callable[[Client], dict[str, Any]], jobs: list[Job]) -> dict[str, Any]:
+        if self._client is None:
+            self._client = self._begin()
+        try:
+            return self._told(ask(self._client), jobs)
+        except Died as death:
+            self._client = None  # the next measurement begins another
+            raise MeasureError(_blame(death, jobs)) from None
+        except BaseException:  # Ctrl-C in the middle of an answer: nobody would know what the next one belongs to
+            if self._client is not None:
+                self._client.close()
+            self._client = None
+            raise
+
+    def _told(self, told: dict[str, Any], jobs: list[Job]) -> dict[str, Any]:
+        self.slices += [(began, ended) for began, ended in told.get("slices", [])]
+        if told["bad"]:
+            raise MeasureError({i: f"{jobs[i].name}: {why}" for i, why in told["bad"].items()})
+        return told
+
+    def _latencies(self, told: list[dict[str, Any]], process: str) -> list[Latency]:
+        found = []
+        for rows in zip(*(one["rows"] for one in told), strict=True):
+            e = together([Estimate(**{k: row[k] for k in Estimate.__dataclass_fields__}) for row in rows])
+            first = rows[0]
+            found.append(
+                Latency(
+                    latency_ms=e.ms,
+                    low_ms=e.low_ms,
+                    high_ms=e.high_ms,
+                    n=e.n,
+                    runtime=first["runtime"],
+                    machine=fingerprint_id(self.machine),
+                    busy=any(one["busy"] for one in told),
+                    stopped=first["stopped"],
+                    keep_rate=first["keep_rate"],
+                    threads=self.threads,
+                    batch=self.batch,
+                    precision=self.setting.precision,
+                    least_ms=e.least_ms,
+                    pace=first["pace"],
+                    parity=max(row["parity"] for row in rows),
+                    engine=self.engine,
+                    process=process,
+                    processes=len(told),
+                    clock_mhz=told[0]["clock_mhz"],
+                    visits_ms=tuple(first["visits_ms"]),
+                )
+            )
+        return found
 
 
-def _noise(shape: Sequence[int], n: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (n, *shape[1:]), dtype=np.uint8)
-
-
-def _pixels(shape: Sequence[int], seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, tuple(shape), dtype=np.uint8)
+def _blame(death: Died, jobs: Sequence[Job]) -> dict[int, str]:
+    """The net that it was preparing; while it measured, nobody can tell which, and all of them are named."""
+    at = range(len(jobs)) if death.at is None else [death.at]
+    return {i: f"{jobs[i].name}: {death}" for i in at}

@@ -14,7 +14,7 @@ def quiet(pin: bool) -> Iterator[None]:
     """No garbage collection inside; with `pin` the calling thread stays on one core (where the OS lets it).
     As before after."""
     collecting = gc.isenabled()
-    before = _pin() if pin else None
+    before = stay_on_one_core() if pin else None
     gc.disable()
     try:
         yield
@@ -25,10 +25,14 @@ def quiet(pin: bool) -> Iterator[None]:
             os.sched_setaffinity(0, before)
 
 
-def _pin() -> set[int] | None:
+def stay_on_one_core() -> set[int] | None:
+    """Pins the calling thread, and threads that it starts later; returns where it might run before, None where nothing was
+    done."""
     if not hasattr(os, "sched_setaffinity"):
         return None
     allowed = os.sched_getaffinity(0)
+    if len(allowed) == 1:
+        return None
     try:
         os.sched_setaffinity(0, {best_core(allowed)})
     except OSError:  # a sandbox may forbid it: measured without

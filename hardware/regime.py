@@ -95,15 +95,16 @@ def regimes(meter: Meter, architectures: Sequence[Architecture], peak: float | N
     plain = [a.without_gates() for a in architectures]
     variants = [v for a in plain for v in (a, wider(a), deeper(a))]
     rows = meter.measure(variants)
-    with Meter(meter.device, meter.runtime, meter.threads, meter.batch * IMAGES_AT_ONCE, **meter.protocol) as several:
+    four = replace(meter.setting, batch=meter.batch * IMAGES_AT_ONCE)
+    with Meter(**four.to_dict(), **meter.protocol) as several:
         at_once = several.measure(plain)
     peak = peak_gmacs(meter) if peak is None else peak
     found = []
-    for i, four in enumerate(at_once):
+    for i, many in enumerate(at_once):
         one, wide, deep = (r.latency_ms for r in rows[3 * i : 3 * i + 3])
         macs, wide_macs, deep_macs = (count(v).macs for v in variants[3 * i : 3 * i + 3])
         of_peak = macs * meter.batch / one / 1e6 / peak
-        growth = four.latency_ms / one
+        growth = many.latency_ms / one
         found.append(
             Regime(classify(growth, of_peak), growth, wide / one, wide_macs / macs, deep / one, deep_macs / macs, of_peak)
         )

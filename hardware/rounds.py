@@ -9,6 +9,7 @@ close.
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import time
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from hardware.estimate import Estimate, of_images, of_one_input
 from hardware.history import BIAS
 from hardware.runtimes import Runtime
 
-CALLS, MOST_CALLS, VISIT_MS = 4, 12, 4.0  # recorded a visit, after one that is not: four, more of a net so small that it costs
-# little (12 calls instead of 4: the minimum 0.4 % above the long run's instead of 1.2 %, with 24 rounds)
+# recorded a visit, after one that is not. The first calls after other nets find cold caches (15 %, 5 %, 3 % slower than the
+# visit's best), so a small net, whose calls cost little, gets more of them; VISITS: so many shall fit into max_ms
+CALLS, MOST_CALLS, VISIT_MS, VISITS = 4, 40, 4.0, 16
 CALLS_AN_IMAGE = 4  # a gated net has at least so many of each image
 SLICE_S = 0.1  # after which trainers that share the device get their turn
 ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimate
@@ -32,18 +34,20 @@ ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimat
 class Candidate:
     """A net in the rounds: its runtime, its inputs (several for a gated net) and what was recorded.
 
-    calls: recorded ones a visit and input; keep_rate: None for a static net; bias, slow: see
-    hardware/history.py; times: per input, in milliseconds; spent_ms: all its calls in rounds, recorded or not;
-    last_ms: of the last visit, the mean over the inputs of each input's minimum."""
+    calls: recorded ones a visit and input; keep_rate: None for a static net; parity: see hardware/session.py; bias, pace: see
+    hardware/history.py; times: per input, in milliseconds; visits_ms: the least call of each visit; spent_ms: all its calls in
+    rounds, recorded or not; last_ms: of the last visit, the mean over the inputs of each input's minimum."""
 
     runtime: Runtime
     inputs: list[Any]
     calls: int = CALLS
     keep_rate: float | None = None
+    parity: float = 0.0
     bias: float = BIAS
-    slow: float = 1.0
+    pace: float = 1.0
+    pace_error: float = 0.0
     times: list[list[float]] = field(default_factory=list)
-    round_minima: list[float] = field(default_factory=list)
+    visits_ms: list[float] = field(default_factory=list)
     spent_ms: float = 0.0
     visit_ms: float = 0.0
     last_ms: float = 0.0
@@ -57,19 +61,22 @@ class Candidate:
         self.visit_ms = (clock() - start) * 1e3
         self.spent_ms += self.visit_ms
         self.times = [old + [row[i] for row in fresh] for i, old in enumerate(self.times or [[]] * len(self.inputs))]
-        self.round_minima.append(min(min(row) for row in fresh))
         self.last_ms = fmean(min(row[i] for row in fresh) for i in range(len(self.inputs)))
+        self.visits_ms.append(self.last_ms)
+
+    def forget(self) -> None:
+        """As before the first visit: a reference that the next session visits again."""
+        self.times, self.visits_ms, self.spent_ms, self.stopped = [], [], 0.0, ""
 
     def estimate(self) -> Estimate:
-        return (
-            of_one_input(self.times[0], self.round_minima, self.bias)
-            if self.keep_rate is None
-            else of_images(self.times, self.bias, self.slow)
-        )
+        bias = math.hypot(self.bias, self.pace_error)
+        if self.keep_rate is None:
+            return of_one_input(self.times[0], self.visits_ms, bias, self.pace)
+        return of_images(self.times, bias, self.pace)
 
     def has_enough(self) -> bool:
-        """Whether there are calls enough for an interval: two, or four of each image."""
-        return min(len(t) for t in self.times) >= (2 if self.keep_rate is None else CALLS_AN_IMAGE)
+        """Whether there are visits enough for an interval: two, or four of each image."""
+        return len(self.visits_ms) >= (2 if self.keep_rate is None else CALLS_AN_IMAGE)
 
 
 @dataclass(frozen=True)

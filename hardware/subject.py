@@ -1,5 +1,5 @@
-"""What is measured: from whatever a caller names (an Architecture, a Network, any module) to a module with an
-input shape."""
+"""What is measured: from whatever a caller names (an Architecture, a Network, a name, any module) to a module with an input
+shape, and to the Job that a measuring process is given."""
 
 from __future__ import annotations
 
@@ -9,30 +9,44 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_model, save_model
 from torch import nn
 
+from hardware.export import ExportError, Stats, deployed, evaluating, is_gated, to_onnx
+from hardware.job import PROBED, Job
+from hardware.setting import Setting
 from searchspace.architecture import Architecture
-from searchspace.network import build
+from searchspace.named import resolve
+from searchspace.network import Network, build
+
+MIN_IMAGES = 64
 
 
 @dataclass(frozen=True)
 class Subject:
-    """shape: (batch, C, H, W); name: for messages."""
+    """shape: (batch, C, H, W); name: for messages; `settled`: random weights that any process can make again; `named`: how
+    another process finds the code of a module."""
 
     name: str
     module: nn.Module
     shape: tuple[int, int, int, int]
+    settled: bool = False
+    named: str | None = None
 
 
 def subject_of(net: Any, input_shape: Sequence[int] | None, batch: int) -> Subject:
     """`input_shape`: (1 or batch, C, H, W), needed where the net does not say it itself. Raises
     ValueError."""
+    named = net if isinstance(net, str) else None
+    if named is not None:
+        net = _named(named, input_shape)
     architecture = net if isinstance(net, Architecture) else getattr(net, "architecture", None)
-    name = type(net).__name__
+    name = named or type(net).__name__
     if isinstance(architecture, Architecture):
         size = architecture.resolution
         shape = (batch, architecture.in_channels, size, size)
-        return Subject(architecture.id, _settled(architecture) if net is architecture else net, shape)
+        random = net is architecture
+        return Subject(named or architecture.id, settled(architecture) if random else net, shape, random)
     if not isinstance(net, nn.Module):
         raise ValueError(f"{name} is neither an Architecture nor a torch module")
     if input_shape is None or len(input_shape) != 4:
@@ -40,13 +54,21 @@ def subject_of(net: Any, input_shape: Sequence[int] | None, batch: int) -> Subje
     first, channels, height, width = (int(n) for n in input_shape)
     if first not in (1, batch):
         raise ValueError(f"input_shape {tuple(input_shape)} says batch {first}, the meter {batch}")
-    return Subject(name, net, (batch, channels, height, width))
+    return Subject(name, net, (batch, channels, height, width), named=named)
 
 
-def _settled(architecture: Architecture) -> nn.Module:
-    """Random weights, and batch norms that have seen two images: without, activations shrink layer by layer
-    at initialisation, and arithmetic on denormal numbers is many times slower than on any trained net. The
-    caller's random state is left alone."""
+def _named(name: str, input_shape: Sequence[int] | None) -> Architecture | nn.Module:
+    """As searchspace.named.resolve, random weights alike in every process."""
+    shape = (1, 3, None, None) if input_shape is None else input_shape
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return resolve(name, resolution=shape[2], in_channels=int(shape[1] or 3))
+
+
+def settled(architecture: Architecture) -> nn.Module:
+    """Random weights, the same in every process, and batch norms that have seen two images: without, activations shrink layer
+    by layer at initialisation, and arithmetic on denormal numbers is many times slower than on any trained net. The caller's
+    random state is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = build(architecture)
@@ -55,6 +77,86 @@ def _settled(architecture: Architecture) -> nn.Module:
                 m.momentum = None  # the plain average of what was seen
         with torch.no_grad():
             net.train()(torch.randn(2, architecture.in_channels, architecture.resolution, architecture.resolution))
+    return net.eval()
+
+
+def job_of(subject: Subject, setting: Setting, from_file: bool, images: Any = None, mean: Stats = None, std: Stats = None) -> Job:
+    """The job of a subject: its file where the runtime takes one, torch's answer to the first images, and for a gated net the
+    images that it decides on. Without `images` (n, C, H, W), raw pixels, they are noise. Raises ValueError, ExportError."""
+    shape, module = subject.shape, subject.module
+    gated = is_gated(module)
+    least = max(MIN_IMAGES, setting.batch) if gated else setting.batch
+    if gated and images is not None and len(images) < least:
+        raise ValueError(f"a gated net's latency depends on the image: give images=, at least {least}, not {len(images)}")
+    pixels = _noise(shape, least * PROBED) if images is None else pixels_for(images, shape)
+    if len(pixels) < least:  # a batch larger than the sample: its images again
+        pixels = np.tile(pixels, (-(-least // len(pixels)), 1, 1, 1))
+    kept_images = len(pixels) if gated else min(len(pixels), PROBED * setting.batch)
+    pixels = pixels[: kept_images // setting.batch * setting.batch]
+    logits, kept = answer(module, pixels[: PROBED * setting.batch if not gated else len(pixels)], setting.batch, mean, std)
+    if not np.isfinite(logits).all():
+        raise ValueError("its logits are not finite (NaN or infinite weights?)")
+    job = Job(subject.name, shape, gated, pixels, logits, kept, mean=mean, std=std)
+    if from_file:
+        job.onnx = to_onnx(module, shape, mean, std)
+        if setting.precision == "int8":
+            from hardware.int8 import quantised
+
+            job.onnx = quantised(job.onnx, _noise(shape, 64) if images is None else pixels_for(images, shape))
+    elif subject.settled:
+        job.architecture = module.architecture.to_dict()  # type: ignore[union-attr, operator]
+    else:
+        job.module, job.named = module, subject.named
+    return job
+
+
+def answer(
+    module: nn.Module, pixels: np.ndarray, batch: int, mean: Stats = None, std: Stats = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """torch's logits (n, classes) and decisions (n, gates) or None, batch by batch."""
+    net = deployed(module, mean, std, pixels.shape[1])
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    logits, kept = [], []
+    with evaluating(net), torch.inference_mode():
+        for i in range(0, len(pixels), batch):
+            out, decisions = net.run(torch.from_numpy(np.ascontiguousarray(pixels[i : i + batch], np.float32)).to(device))
+            if not isinstance(out, torch.Tensor):
+                raise ExportError(f"it gives a {type(out).__name__}, not one tensor of logits")
+            logits.append(out.float().cpu().numpy())
+            if decisions is not None:
+                kept.append(decisions.float().cpu().numpy())
+    return np.concatenate(logits), np.concatenate(kept) if kept else None
+
+
+def travels(job: Job) -> bool:
+    """Whether another process can be given this net: its file, its architecture, or its name, the latter two with weights."""
+    if isinstance(job.module, Network):
+        return job.module.execution == "gather"
+    return job.module is None or job.named is not None
+
+
+def pack(job: Job, path: str) -> None:
+    """Leaves the module here: what travels is what it is made from and a file of its weights."""
+    if job.module is None:
+        return
+    if isinstance(job.module, Network):
+        job.architecture = job.module.architecture.to_dict()
+    save_model(job.module, path)  # knows that shared gates are one tensor
+    job.weights, job.module = path, None
+
+
+def module_of(job: Job) -> nn.Module:
+    """The net that arrived."""
+    if job.architecture is not None:
+        architecture = Architecture.from_dict(job.architecture)
+        if job.weights is None:
+            return settled(architecture)
+        net: nn.Module = build(architecture)
+    else:
+        found = _named(str(job.named), job.shape)
+        net = build(found) if isinstance(found, Architecture) else found
+    if job.weights is not None:
+        load_model(net, job.weights)
     return net.eval()
 
 
@@ -68,3 +170,7 @@ def pixels_for(images: Any, shape: Sequence[int]) -> np.ndarray:
         size = (int(shape[2]), int(shape[3]))
         pixels = nn.functional.interpolate(pixels, size=size, mode="bilinear", antialias=True, align_corners=False)
     return pixels.numpy()
+
+
+def _noise(shape: Sequence[int], n: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (n, *shape[1:]), dtype=np.uint8)

@@ -33,6 +33,7 @@ from trainers.data import ImageData, load
 from trainers.supervised import evaluate
 
 WAIT_S = 0.5
+PROCESSES = 3  # that measure finalists: each has a bias of its own
 
 
 def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, bench: Bench, lead: bool) -> optuna.Study:
@@ -177,7 +178,7 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
 
 
 def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> None:
-    """All saved nets in one interleaved session, when nothing trains any more; written to the study and to each card."""
+    """All saved nets interleaved in some fresh processes, when nothing trains any more; written to the study and to each card."""
     done = {t.user_attrs["id"]: t.user_attrs for t in finals.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if is_row(t) and t.user_attrs["seed"] == 0}  # fmt: skip
     while True:
@@ -194,8 +195,9 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
     # modules that are no architecture all take images of the data's resolution
     shape = bench.input_shape(Candidate())
     rows = bench.meter.measure(
-        nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std
-    )
+        nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std,
+        processes=PROCESSES,
+    )  # fmt: skip
     latency = {net_id: latency_row(r) for net_id, r in zip(done, rows, strict=True)}
     finals.set_user_attr("parity", {i: a["parity"] for i, a in done.items()})
     finals.set_user_attr("latency", latency)
@@ -217,6 +219,11 @@ def latency_row(r: Latency) -> dict[str, Any]:
         "batch": r.batch,
         "precision": r.precision,
         "machine": r.machine,
+        "least_ms": r.least_ms,
+        "pace": r.pace,
+        "logits_differ": r.parity,
+        "engine": r.engine,
+        "processes": r.processes,
     }
 
 

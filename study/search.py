@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 from sqlalchemy.exc import OperationalError
 
-from hardware.runtimes import RuntimeUnavailable, make_runtime, runtime_skips
+from hardware.runtimes import RuntimeUnavailable, make_runtime, runtime_skips, setting_of
 from searchspace.anchors import UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
@@ -44,7 +44,7 @@ def search(settings: Settings, folder: Path) -> str:
     url = url_of(settings, folder)
     anchors, notes = _anchors(settings, space)
     try:
-        make_runtime(settings.hardware["device"], settings.hardware["runtime"], settings.hardware["threads"])
+        make_runtime(setting_of(settings.hardware))
     except RuntimeUnavailable as error:
         raise SettingsError(f"hardware.runtime={settings.hardware['runtime']}: {error}") from None
     if set(space.gates) != {"none"} and not runtime_skips(settings.hardware):

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from hardware.runtimes import ABSENT, DEFAULTS, RUNTIMES, RuntimeUnavailable, make_runtime, setting_of
 from searchspace.anchors import LISTS, UnknownNet
 from searchspace.architecture import ArchitectureError
 from searchspace.named import check, expand
@@ -162,10 +163,15 @@ def check_hardware(hardware: Mapping[str, Any]) -> None:
         import torch  # only a GPU needs it this early
 
         _need(torch.cuda.is_available(), "hardware=gpu: torch sees no CUDA GPU on this machine; use hardware=cpu")
-    runtimes = {"cpu": ("onnxruntime", "eager", "compiled"), "cuda": ("cuda_graph", "eager")}
-    _need(hardware["device"] in runtimes, f"hardware.device={hardware['device']}: must be cpu or cuda")
-    known = runtimes[hardware["device"]]
-    _need(hardware["runtime"] in known, f"hardware.runtime={hardware['runtime']}: must be one of {', '.join(known)}")
+    device, runtime = hardware["device"], hardware["runtime"]
+    _need(device in DEFAULTS, f"hardware.device={device}: must be cpu or cuda")
+    _need(runtime not in ABSENT, f"hardware.runtime={runtime}: {ABSENT.get(runtime, '')}")
+    _need(runtime in RUNTIMES, f"hardware.runtime={runtime}: must be one of {', '.join(RUNTIMES)}")
+    try:
+        make_runtime(setting_of(hardware))
+    except RuntimeUnavailable as error:
+        field = "precision" if "precision=" in str(error) else "runtime"
+        raise SettingsError(f"hardware.{field}={hardware.get(field)}: {error}") from None
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:

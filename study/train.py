@@ -76,9 +76,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     d, h = settings.data, settings.hardware
     try:
         data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"], with_test=True)
-        meter = Meter(
-            h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]
-        )
+        meter = Meter.of(h)
         bench = Bench(settings, data, meter)
         candidate = bench.candidate(name)
         net = (

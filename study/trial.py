@@ -138,14 +138,15 @@ class Bench:
             return fit(net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), between_steps=breathe)
 
     def latency(self, candidate: Candidate, net: nn.Module) -> Latency:
-        """On this study's hardware; gated nets on validation images, with their own decisions."""
-        images = self.data.sample(IMAGES) if candidate.gated else None
+        """On this study's hardware. On validation images a runtime proves that it computes what torch does, and a gated net
+        makes its own decisions."""
         # before training a value is measured, not these weights: the meter settles them, for the activations of a net that
         # was never trained shrink layer by layer into denormal numbers, which are slow
         subject = net if candidate.gated or candidate.architecture is None else candidate.architecture
         return self.meter.measure(
-            [subject], input_shape=self.input_shape(candidate), images=images, mean=self.data.mean, std=self.data.std
-        )[0]
+            [subject], input_shape=self.input_shape(candidate), images=self.data.sample(IMAGES), mean=self.data.mean,
+            std=self.data.std,
+        )[0]  # fmt: skip
 
     def bounds(self, architecture: Architecture) -> tuple[Latency, Latency]:
         """A gated net with all gates closed, and without gates."""

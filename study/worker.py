@@ -271,12 +271,10 @@ def main(folder: Path, index: int) -> None:
     settings = Settings.read(folder / SETTINGS)
     storage = open_storage(url_of(settings, folder))
     study = open_study(storage, settings.name, ["maximize", "minimize"])
-    d, h = settings.data, settings.hardware
+    d = settings.data
     data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"])
     track = tracker(settings, folder)
-    with Meter(
-        h["device"], runtime=h["runtime"], threads=h["threads"], batch=h["batch"], rounds=h["rounds"], spread_s=h["spread_s"]
-    ) as meter:
+    with Meter.of(settings.hardware) as meter:
         bench = Bench(settings, data, meter)
         # with `worker=` every process may be the only one yet: each does what is not done
         lead = index == 0 or settings.worker is not None

@@ -1,54 +1,50 @@
 """Estimates whose answer is known: closed forms, and coverage over many draws."""
 
+import math
+
 import numpy as np
 import pytest
 
-from hardware.estimate import Z95, of_images, of_one_input, reach
+from hardware.estimate import Estimate, level, of_images, of_one_input, together
 
 BIAS = 0.015
 
 
-def test_lowest_order_statistics_of_the_rounds():
-    minima = [1.003, 1.5, 1.001, 9.0]
-    e = of_one_input([*minima, 2.0, 3.0], minima, BIAS)
-    assert (e.ms, e.n) == (1.001, 6)
-    low = 1.001 - reach(3) * 0.499
-    assert e.low_ms == pytest.approx(max(low, 0.5 * 1.001) * (1 - BIAS)) and e.high_ms == pytest.approx(1.001 * (1 + BIAS))
-    near = [1.0 + 0.001 * i for i in range(24)]
-    e = of_one_input(near, near, BIAS)  # a quarter of 24: the six lowest
-    assert e.slack == pytest.approx(reach(6) * 0.005) and e.low_ms == pytest.approx((1 - e.slack) * (1 - BIAS))
-    assert reach(2) == pytest.approx(19) and reach(3) == pytest.approx(1 / 0.05**0.5 - 1)
+def test_the_level_is_the_mean_of_the_calm_lower_visits():
+    ten = [1.0 + 0.001 * i for i in range(10)]
+    assert level(ten).log_ms == pytest.approx(np.log(ten[:7]).mean())  # the lowest 70 %
+    assert level([1.0, 1.02, 1.2, 1.3, 9.0]).log_ms == pytest.approx(math.log(1.02) / 2)  # three were disturbed
+    assert level([1.0, 3.0]).log_ms == pytest.approx(math.log(3) / 2)  # two at least
+    assert level([2.0] * 6).error == 0.0
 
 
-def test_a_session_that_is_slow_as_a_whole_reaches_down_by_so_much():
-    e = of_one_input([2.0] * 24, [2.0] * 24, BIAS, slow=1.1)
-    assert (e.ms, e.slack) == (2.0, 0.0) and e.low_ms == pytest.approx(2 / 1.1 * (1 - BIAS))
-    assert of_images([[2.0] * 4] * 64, BIAS, slow=1.1).low_ms == pytest.approx(2 / 1.1 * (1 - BIAS))
+def test_pace_and_bias_enter_where_they_should():
+    e = of_one_input([2.0] * 24, [2.0] * 6, BIAS, pace=0.9)
+    assert (e.n, e.slack, e.least_ms) == (24, 0.0, 2.0) and e.ms == pytest.approx(1.8)
+    assert e.low_ms == pytest.approx(1.8 * math.exp(-BIAS)) and e.high_ms == pytest.approx(1.8 * math.exp(BIAS))
+    assert of_one_input([2.0, 2.2], [2.0], BIAS).ms == pytest.approx(math.sqrt(4.4))  # one visit: its calls
+    many = of_images([[2.0] * 4] * 64, BIAS, pace=0.9)
+    assert many.ms == pytest.approx(1.8) and many.high_ms == pytest.approx(1.8 * math.exp(BIAS))
 
 
-def test_one_round_counts_its_calls_and_a_wide_spread_stops_at_half():
-    assert of_one_input([2.0, 2.0], [2.0], BIAS).low_ms == pytest.approx(2 * (1 - BIAS))
-    assert of_one_input([2.0, 3.0], [2.0], BIAS).low_ms == pytest.approx(1 * (1 - BIAS))
-
-
-@pytest.mark.parametrize("noise", ["exponential", "uniform"])
-def test_the_session_part_covers_the_true_minimum(noise):
+@pytest.mark.parametrize("visits", [6, 16, 24])
+def test_the_session_part_covers_the_level_of_many_visits(visits):
     random = np.random.default_rng(5)
+    draw = lambda n: np.exp(0.02 * random.standard_gamma(4, n) / 2)  # noqa: E731 skewed, a few percent
+    truth = math.exp(level(draw(200_000)).log_ms)
     hits = 0
-    for _ in range(1000):
-        minima = list(1 + 0.05 * getattr(random, noise)(size=24))
-        e = of_one_input(minima, minima, BIAS)
-        hits += e.ms * (1 - e.slack) <= 1 <= e.ms
-    assert 930 <= hits <= 970
+    for _ in range(400):
+        found = level(draw(visits))
+        hits += abs(found.log_ms - math.log(truth)) <= found.error
+    assert 0.9 <= hits / 400 <= 0.99
 
 
 def test_mean_over_images_with_the_standard_error_of_images():
-    times = [[1.0, 1.0, 5.0], [3.0, 3.0, 3.0]]
-    e = of_images(times, BIAS)
-    sampling = Z95 * np.sqrt(2.0 / 2)  # variance 2 over 2 images
-    assert (e.ms, e.n, e.slack) == (2.0, 6, 0.0)
-    assert e.high_ms == pytest.approx((2 + sampling) * (1 + BIAS))
-    assert e.low_ms == pytest.approx(max(2 - sampling, 1.0) * (1 - BIAS))
+    e = of_images([[1.0, 1.0, 1.0], [3.0, 3.0, 3.0]], BIAS)
+    sampling = 1.96 * math.sqrt(2.0 / 2) / 2.0  # variance 2 over 2 images, as a share of the mean
+    assert (e.ms, e.n, e.slack) == (pytest.approx(2.0), 6, 0.0)
+    assert e.high_ms == pytest.approx(2 * math.exp(math.hypot(sampling, BIAS)), rel=1e-4)
+    assert e.low_ms == pytest.approx(2 * math.exp(-math.hypot(sampling, BIAS)), rel=1e-4)
 
 
 def test_interval_over_images_covers_the_mean_of_all_images():
@@ -57,6 +53,16 @@ def test_interval_over_images_covers_the_mean_of_all_images():
     hits = 0
     for _ in range(300):
         truth = random.choice(population, 64)
-        e = of_images([list(t * (1 + 0.03 * random.exponential(size=6))) for t in truth], BIAS)
+        e = of_images([list(t * (1 + 0.01 * random.exponential(size=6))) for t in truth], BIAS)
         hits += e.low_ms <= population.mean() <= e.high_ms
-    assert hits >= 285
+    assert hits >= 280
+
+
+def test_several_processes_halve_the_error_unless_they_disagree():
+    one = Estimate(2.0, 2.0 * math.exp(-0.02), 2.0 * math.exp(0.02), 0.01, 1.9, 24)
+    assert together([one]) == Estimate(*(pytest.approx(v) for v in vars(one).values()))
+    four = together([one] * 4)
+    assert four.ms == pytest.approx(2.0) and four.high_ms == pytest.approx(2 * math.exp(0.01)) and four.n == 96
+    other = Estimate(2.2, 2.2 * math.exp(-0.02), 2.2 * math.exp(0.02), 0.01, 2.1, 24)
+    two = together([one, other])
+    assert two.ms == pytest.approx(math.sqrt(4.4)) and two.low_ms < 2.0 < 2.2 < two.high_ms and two.least_ms == 1.9

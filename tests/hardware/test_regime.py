@@ -7,6 +7,7 @@ import pytest
 from hardware import Meter
 from hardware.meter import Latency
 from hardware.regime import classify, deeper, regime, regimes, wider
+from hardware.setting import Setting
 from searchspace import anchor, count
 from searchspace.complexity import Count
 from searchspace.network import build
@@ -34,7 +35,7 @@ class Machine(Meter):
 
     def __init__(self, launch_ms: float, gmacs: float, batch: int = 1):
         self.law, self.batch = (launch_ms, gmacs), batch
-        self.device, self.runtime, self.threads = "cpu", "law", 1
+        self.setting = Setting("cpu", "law", 1, batch)
 
     def latency(self, c: Count) -> Latency:
         launch, gmacs = self.law
@@ -51,7 +52,7 @@ def by_law(monkeypatch):
 
     def told(launch_ms: float, gmacs: float, peak: float):
         meter = Machine(launch_ms, gmacs)
-        monkeypatch.setattr("hardware.regime.Meter", lambda device, runtime, threads, batch: Machine(launch_ms, gmacs, batch))
+        monkeypatch.setattr("hardware.regime.Meter", lambda batch, **more: Machine(launch_ms, gmacs, batch))
         return regime(meter, anchor("resnet_20"), peak)
 
     monkeypatch.setattr(Machine, "__enter__", lambda self: self)

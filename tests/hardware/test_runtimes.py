@@ -1,13 +1,14 @@
 """Every runtime gives torch's logits, leaves the module alone, and says in one line what it cannot."""
 
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
-from hardware import RuntimeUnavailable
-from hardware.runtimes import RUNTIMES, make_runtime
+from hardware.runtimes import RUNTIMES, RuntimeUnavailable, make_runtime
+from hardware.setting import Setting
 from searchspace import build
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
 
@@ -22,6 +23,7 @@ GATED = Architecture(
     skip_alpha=0.1,
 )
 compiler = pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs g++ on the cpu")
+openvino = pytest.mark.skipif(find_spec("openvino") is None, reason="needs the extra openvino")
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -38,6 +40,7 @@ def answer(runtime, x):
     ("device", "name"),
     [
         ("cpu", "onnxruntime"),
+        pytest.param("cpu", "openvino", marks=openvino),
         ("cpu", "eager"),
         pytest.param("cpu", "compiled", marks=compiler),
         *(pytest.param("cuda", name, marks=gpu) for name in ("eager", "cuda_graph", "compiled")),
@@ -49,7 +52,7 @@ def test_logits_are_those_of_torch(device, name):
     with torch.no_grad():
         x = pixels(STATIC, 2)
         expected = net((torch.from_numpy(x).float() - 110) / 50).numpy()
-    runtime = make_runtime(device, name)
+    runtime = make_runtime(Setting(device, name))
     runtime.prepare(net, x.shape, 110.0, 50.0)
     logits, kept = answer(runtime, x)
     assert kept is None
@@ -64,7 +67,7 @@ def test_gated_nets_skip(name):
     net = build(GATED)
     net(torch.randn(2, 3, 16, 16))  # leaves the decisions of a training step on the net, with their graph
     assert net.last_kept is not None and not net.last_kept.is_leaf
-    runtime = make_runtime("cpu", name)
+    runtime = make_runtime(Setting("cpu", name))
     runtime.prepare(net, (1, 3, 16, 16))
     x = pixels(GATED)
     logits, kept = answer(runtime, x)
@@ -75,23 +78,25 @@ def test_gated_nets_skip(name):
 
 @compiler
 def test_compiled_refuses_gated_nets():
-    with pytest.raises(RuntimeUnavailable, match="cannot skip the blocks of a gated net: use runtime=onnxruntime or eager"):
-        make_runtime("cpu", "compiled").prepare(build(GATED), (1, 3, 16, 16))
+    with pytest.raises(
+        RuntimeUnavailable, match="cannot skip the blocks of a gated net: use runtime=onnxruntime or openvino or eager"
+    ):
+        make_runtime(Setting("cpu", "compiled")).prepare(build(GATED), (1, 3, 16, 16))
 
 
 def test_without_a_compiler_compiled_says_so(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RuntimeUnavailable, match=r"needs a C\+\+ compiler.*install g"):
-        make_runtime("cpu", "compiled")
+        make_runtime(Setting("cpu", "compiled"))
 
 
 def test_onnxruntime_does_not_run_on_cuda():
     with pytest.raises(RuntimeUnavailable, match="use eager, compiled, cuda_graph"):
-        make_runtime("cuda", "onnxruntime")
+        make_runtime(Setting("cuda", "onnxruntime"))
 
 
 def test_threads_and_grad_mode_are_given_back():
-    runtime = make_runtime("cpu", "eager", threads=2)
+    runtime = make_runtime(Setting("cpu", "eager", threads=2))
     before = torch.get_num_threads()
     with runtime.ready():
         assert torch.get_num_threads() == 2 and torch.is_inference_mode_enabled()
@@ -99,5 +104,5 @@ def test_threads_and_grad_mode_are_given_back():
 
 
 def test_the_registry_names_what_it_holds():
-    assert all(made.name == name for name, made in RUNTIMES.items())
-    assert set(RUNTIMES) == {"onnxruntime", "eager", "compiled", "cuda_graph"}
+    assert all(made().name == name for name, made in RUNTIMES.items())
+    assert set(RUNTIMES) == {"onnxruntime", "openvino", "eager", "compiled", "cuda_graph"}
