@@ -3,7 +3,7 @@
 python report.py                                  # the studies there are
 python report.py name=NAME                        # report.html, report.md, trials.csv, front.csv
 python report.py name=NAME max_latency_ms=2       # the best net under that budget, and its path
-python report.py name=NAME table=front            # front | trials | anchors
+python report.py name=NAME table=front            # front | trials | anchors | transfer (what measure.py name=NAME measured)
 python report.py name=NAME figure=front           # front | hypervolume | effects, as PNG beside the report
 """
 
@@ -40,7 +40,10 @@ def main(config: dict[str, Any], folder: Path) -> str | None:
     if budget is not None:
         return best_line(record, budget, target)
     if config["table"] is not None:
-        print(TABLES[config["table"]](record))
+        try:
+            print(TABLES[config["table"]](record, target))
+        except StudyError as error:
+            raise InputError(f"table={config['table']}: {error}") from None
         return None
     target.mkdir(parents=True, exist_ok=True)
     if config["figure"] is not None:
@@ -48,7 +51,12 @@ def main(config: dict[str, Any], folder: Path) -> str | None:
         path.write_bytes(FIGURES[config["figure"]](record))
         return str(path)
     from analysis.report import publish, write
+    from analysis.transfer import read_measured
 
+    try:
+        read_measured(target)
+    except StudyError as error:
+        raise InputError(f"name={config['name']}: {error}") from None
     write(record, target)
     if config["logger"]["name"] == "wandb" and config["logger"]["mode"] == "online":
         print(publish(record, config["logger"]["entity"], config["logger"]["project"]))

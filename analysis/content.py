@@ -1,5 +1,5 @@
 """What a report says, in which order: the answer and one figure, then hypervolume, the front, what changed and what it bought,
-the choices' effects, and how it was done. Record in, Document out."""
+the choices' effects, other hardware, and how it was done. Record in, Document out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.document import Bullets, Code, Document, Heading, Item, Paragraph, Picture, Table, plain, signed
+from analysis.document import Bullets, Code, Document, Heading, Item, Paragraph, Picture, Table, plain, signed, three
 from analysis.effects import SAME, Bought, accuracy_half, bought, main_effects
+from analysis.elsewhere import elsewhere
 from analysis.findings import sentences
 from analysis.front import front, nets
 from analysis.method import how_it_was_done, part
@@ -31,7 +32,7 @@ def content(record: Record, folder: str | Path) -> Document:
     if len(table):
         items.append(Picture("front", lambda palette, wide=True: front_figure(record, palette, wide), _front_caption(record)))
         items += _hypervolume(record) + _front(record) + _bought(record, Path(folder)) + _effects(record)
-    items += how_it_was_done(record)
+    items += elsewhere(record, Path(folder)) + how_it_was_done(record)
     return Document(plain(record.name), _about(record), tuple(items))
 
 
@@ -124,7 +125,7 @@ def _front(record: Record) -> list[Item]:
                 name,
                 *test,
                 _number(net["top1_val"], ".2f"),
-                _three(net["latency_ms"]),
+                three(net["latency_ms"]),
                 _range(net),
                 _number(net["macs_m"], ".2f"),
                 _number(net["params_m"], ".3f"),
@@ -233,10 +234,5 @@ def _factor(log: float, half: float) -> str:
     return f"×{exp(log):.2f}" + ("" if pd.isna(half) else f" ({exp(log - half):.2f} to {exp(log + half):.2f})")
 
 
-def _three(value: float) -> str:
-    """Three digits, the last zeros too: 0.300, 12.3."""
-    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
-
-
 def _range(net: pd.Series) -> str:
-    return "" if pd.isna(net["latency_low_ms"]) else f"{_three(net['latency_low_ms'])}–{_three(net['latency_high_ms'])}"
+    return "" if pd.isna(net["latency_low_ms"]) else f"{three(net['latency_low_ms'])}–{three(net['latency_high_ms'])}"

@@ -76,6 +76,11 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def three(value: float) -> str:
+    """Three digits, the last zeros too: 0.300, 12.3."""
+    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:.0f}"
+
+
 def plain(text: object) -> str:
     """Outside text (a path, a reason, a name) made harmless for inline markup: one line without ` and **."""
     return re.sub(r"\s+", " ", str(text)).replace("`", "'").replace("**", "* *").strip()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.elsewhere import transfer_text
 from analysis.front import best_under, front, front_csv, nets
 from analysis.palette import LIGHT, png
 from analysis.plots import effects_figure, front_figure, hypervolume_figure
@@ -22,10 +23,12 @@ def _anchors(record: Record) -> str:
     return _text(table[table["origin"] == "anchor"].drop(columns=["origin"]))
 
 
-TABLES: dict[str, Callable[[Record], str]] = {
-    "front": lambda record: _text(front_csv(record).drop(columns=["reason", "state"])),
-    "trials": lambda record: _text(record.trials),
-    "anchors": _anchors,
+# a record and its output folder, where what measure.py measured again lies
+TABLES: dict[str, Callable[[Record, Path], str]] = {
+    "front": lambda record, folder: _text(front_csv(record).drop(columns=["reason", "state"])),
+    "trials": lambda record, folder: _text(record.trials),
+    "anchors": lambda record, folder: _anchors(record),
+    "transfer": transfer_text,
 }
 FIGURES: dict[str, Callable[[Record], bytes]] = {
     "front": lambda record: png(front_figure(record, LIGHT)),

@@ -97,6 +97,16 @@ def storage_of(folder: str | Path) -> str:
     return str(given or f"sqlite:///{(folder / 'study.db').resolve()}")
 
 
+def holds_study(folder: str | Path) -> bool:
+    """Whether an output folder is a search's: it has a study.db, or its config.yaml names a storage of its own."""
+    url = storage_of(folder)
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return True  # `read` tells what is wrong with it
+    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").exists()
+
+
 def read(storage_url: str, name: str) -> Record:
     """The study `name` (and `name.finalists`, where it exists). Raises StudyError; never creates or alters anything."""
     storage = _open(storage_url)
@@ -117,10 +127,9 @@ def list_studies(folder_or_url: str | Path) -> list[StudyName]:
     found: dict[tuple[str, str], StudyName] = {}
     for folder in folders:
         url = storage_of(folder)
+        if not holds_study(folder):
+            continue  # a training or a measurement
         try:
-            parsed = make_url(url)
-            if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-                continue  # a training or a measurement, no study
             found.update({(s.storage_url, s.name): s for s in _studies_of(url)})
         except (StudyError, SQLAlchemyError) as error:
             found[url, folder.name] = StudyName(folder.name, str(error), url)

@@ -1,10 +1,15 @@
-"""Our measuring protocol beside its peers: `python benchmarks/latency.py [runtime=onnxruntime] [processes=6] [beside=0]`.
+"""Our measuring protocol beside its peers: `python benchmarks/latency.py [runtime=onnxruntime] [processes=6] [beside=0]`, and the
+latency predictor: `python benchmarks/latency.py predictor`.
 
 32 nets of the mobile space. Each of several fresh processes measures all of them by each protocol, the protocols in turns of
 their own order: timm's (10 warm-up calls, mean of 40), torch.utils.benchmark's blocked_autorange (median) and ours at
 max_ms=50. A protocol is as good as its sessions agree: Kendall's tau between the rankings of two processes. The value itself
-is held against the minimum of a long loop of bare calls in processes of their own, and so are our 95 % intervals.
+is held against the minimum of a long loop of bare calls in processes of their own (before, amid and after, for the machine's
+pace moves), and so are our 95 % intervals.
 beside=2: a training with two threads, niced by nothing and bound by no lock, runs meanwhile.
+
+The references' history begins empty and grows with the sessions, as a new user's does. predictor: 100 nets measured twice by our
+protocol in two processes; learnt from 40 of them, many times over, and asked about the other 60.
 
 docs/results/latency.md holds what came out here. About 4 minutes with ONNX Runtime.
 """
@@ -17,6 +22,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -28,19 +34,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 NETS, SIZE, MAX_MS, LOOP = 32, 32, 50.0, 1500
+POOL, LEARNT, SPLITS = 100, 40, 200
 PROTOCOLS = ("timm", "blocked_autorange", "ours")
 
 
-def nets() -> list[Any]:
+def nets(n: int = NETS) -> list[Any]:
     """Random static nets of the mobile space at 32 px, up to 60 M mult-adds."""
     from searchspace.complexity import count
     from searchspace.space import named_space
 
     space = named_space("mobile", resolutions=(SIZE,), classes=10, gates=("none",))
     rng, found = random.Random(1), []
-    while len(found) < NETS:
+    while len(found) < n:
         net = space.walk(lambda name, choices: rng.choice(choices))
-        if count(net).macs < 60e6:
+        if count(net).macs < 60e6 and net not in found:
             found.append(net)
     return found
 
@@ -117,6 +124,37 @@ def loop(runtime: str) -> dict[str, Any]:
     return {"least": least}
 
 
+def pool(seed: int) -> dict[str, Any]:
+    """The predictor's nets, measured in one session."""
+    from hardware import Meter
+
+    with Meter("cpu", seed=seed) as meter:
+        rows = meter.measure(nets(POOL))
+    return {"ms": [r.latency_ms for r in rows], "busy": rows[0].busy}
+
+
+def predictor() -> None:
+    """Kendall's tau of prediction and measurement on nets that it has not learnt from, over that of two measurements."""
+    from hardware.predictor import LatencyPredictor
+
+    first, second = (np.array(child("pool", str(k))["ms"]) for k in range(2))
+    everything, random_ = nets(POOL), np.random.default_rng(0)
+    repeat, predicted, errors = [], [], []
+    for _ in range(SPLITS):
+        order = random_.permutation(POOL)
+        learnt, asked = order[:LEARNT], order[LEARNT:]
+        model = LatencyPredictor.fit([(everything[i], first[i]) for i in learnt])
+        said = np.array([model.predict(everything[i]) for i in asked])
+        repeat.append(kendalltau(first[asked], second[asked]).statistic)
+        predicted.append(kendalltau(said, second[asked]).statistic)
+        errors.append(np.median(np.abs(said / second[asked] - 1)))
+    ratio = np.array(predicted) / np.array(repeat)
+    print(f"predictor, learnt from {LEARNT} of {POOL} nets, {SPLITS} splits: tau with another process's measurement "
+          f"{np.mean(predicted):.4f}, tau of two measurements {np.mean(repeat):.4f}, ratio {ratio.mean():.4f} "
+          f"(sd over splits {ratio.std():.4f}, worst {ratio.min():.4f}); median error {np.median(errors):.2%}, between the two "
+          f"measurements {np.median(np.abs(first / second - 1)):.2%}")  # fmt: skip
+
+
 def train_beside(threads: int) -> None:
     """A training that never ends."""
     import torch
@@ -134,7 +172,7 @@ def train_beside(threads: int) -> None:
 
 
 def child(*arguments: str) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
 
@@ -147,19 +185,24 @@ def tau(runs: list[list[float]]) -> float:
 def main(runtime: str, processes: int, beside: int) -> None:
     from hardware.machine import fingerprint
 
-    print(f"loop: {LOOP} bare calls a net in each of two processes", flush=True)
-    least = np.min([child("loop", runtime)["least"] for _ in range(2)], axis=0)
+    print(f"loop: {LOOP} bare calls a net in each of three processes, before, amid and after", flush=True)
+    loops = [child("loop", runtime)["least"]]
     trainer = subprocess.Popen([sys.executable, __file__, "train", str(beside)], cwd=ROOT) if beside else None
     try:
         if trainer:
             time.sleep(8)
         runs = []
         for k in range(processes):
+            if k == processes // 2 and trainer is None:
+                loops.append(child("loop", runtime)["least"])
             runs.append(child("session", runtime, str(k)))
             print(f"process {k + 1}/{processes}", flush=True)
     finally:
         if trainer:
             trainer.kill()
+            trainer.wait()
+    loops += [child("loop", runtime)["least"] for _ in range(3 - len(loops))]
+    least = np.min(loops, axis=0)
     quiet = f"beside a training with {beside} threads, no lock" if beside else "nothing beside"
     print(f"\n{runtime}, 1 thread, batch 1, {NETS} nets at {SIZE} px, {processes} processes, {quiet}\n")
     print("| protocol | tau between processes | 1 - tau over timm's | value over the long run's minimum, median | s a process |")
@@ -186,8 +229,14 @@ def main(runtime: str, processes: int, beside: int) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "2" if sys.argv[1:2] == ["train"] else "1")
+    if sys.argv[1:2] not in (["session"], ["loop"], ["pool"], ["train"]):
+        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="latency-benchmark-")
     if sys.argv[1:2] == ["session"]:
         print(json.dumps(session(sys.argv[2], int(sys.argv[3]))))
+    elif sys.argv[1:2] == ["pool"]:
+        print(json.dumps(pool(int(sys.argv[2]))))
+    elif sys.argv[1:2] == ["predictor"]:
+        predictor()
     elif sys.argv[1:2] == ["loop"]:
         print(json.dumps(loop(sys.argv[2])))
     elif sys.argv[1:2] == ["train"]:

@@ -160,8 +160,9 @@ def _remove_if_empty(folder: Path, outputs_was_there: bool) -> None:
 
 
 def _check_sweep(config_name: str, arguments: list[str]) -> None:
-    """Under -m each job is a study of its own: equal names would mix them. `worker` is the exception. Also composes every
-    job before the first one runs, so that the last one's typing error does not come after an hour."""
+    """Under -m each job is a study of its own: equal names would mix them. Exceptions: `worker`, and measure.py name=STUDY, whose
+    settings are rows of one table. Also composes every job before the first one runs, so that the last one's typing error does
+    not come after an hour."""
     from hydra import compose, initialize_config_dir
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -176,6 +177,8 @@ def _check_sweep(config_name: str, arguments: list[str]) -> None:
             name = folder_name(str(compose(config_name, overrides=said).get("name")))
             others.setdefault(name, []).append(tuple(o for o in said if not o.startswith("worker=")))
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
+    if config_name == "measure" and {"name", "nets"} & {o.key_or_group for o in overrides} == {"name"}:
+        return
     for name, jobs_of_name in others.items():
         if len(jobs_of_name) > 1 and (len(set(jobs_of_name)) > 1 or "worker" not in swept):
             varied = [k for k in swept if k not in ("name", "worker")]

@@ -7,7 +7,14 @@ room, follows lucky moments of a shared machine (its clock for some milliseconds
 by minima agreed at tau .983, by this mean at .993, by timm's mean of 40 calls at .972 (docs/results/latency.md).
 
 The machine's pace (hardware/history.py) is then taken out by the reference nets, which were visited in the same rounds: a value
-reads as at the pace at which they usually run here at their best, so that nets measured an hour apart can be compared.
+reads as at the best pace that they showed here, so that nets measured an hour apart can be compared, and lies within 1 % of the
+minimum of a long quiet loop (median over nets).
+
+The interval holds what this session's visits leave open, what it cannot see (the bias of a process, the pace's own error), and
+reaches down to the end point that the lowest visits point at: a net whose weights lie just beyond a cache is at times a third
+faster than it usually is. Were the density near the end point flat, (x1 - end) / (xk - end) of the k lowest would follow
+Beta(1, k - 1), and the end lies above x1 - r / (1 - r) (xk - x1) with r = 1 - 0.05^(1 / (k - 1)) in 95 % of cases (Robson and
+Whitlock, Biometrika 51, 1964; Cooke, Biometrika 67, 1980).
 """
 
 from __future__ import annotations
@@ -20,6 +27,7 @@ import numpy as np
 from scipy.stats import t as student
 
 LOWEST, DISTURBED = 0.7, 1.1
+FLOOR = 0.5  # the end point of few and wide visits may fall below zero; nothing gets more than twice as fast
 Z95 = 1.959964
 
 
@@ -59,9 +67,17 @@ def level(visits_ms: Sequence[float]) -> Level:
 
 def of_one_input(times_ms: Sequence[float], visits_ms: Sequence[float], bias: float, pace: float = 1.0) -> Estimate:
     """A static net: every call does the same work. At least two calls (of one visit, where there is only one). `bias`: half of a
-    95 % interval of what the session cannot see (hardware/history.py), as a share; `pace`: factor to the usual pace."""
-    found = level(visits_ms if len(visits_ms) > 1 else times_ms)
-    return _estimate(found, 0.0, bias, pace, min(times_ms), len(times_ms))
+    95 % interval of what the session cannot see (hardware/history.py), as a share; `pace`: factor to the machine's best pace."""
+    visits_ms = visits_ms if len(visits_ms) > 1 else times_ms
+    return _estimate(level(visits_ms), end_point(visits_ms), 0.0, bias, pace, min(times_ms), len(times_ms))
+
+
+def end_point(visits_ms: Sequence[float]) -> float:
+    """Below which the visits would hardly go, however many there were."""
+    lowest = sorted(visits_ms)
+    k = min(len(lowest), max(3, len(lowest) // 4))  # two may lie close by chance
+    r = 1 - 0.05 ** (1 / (k - 1))
+    return max(lowest[0] - r / (1 - r) * (lowest[k - 1] - lowest[0]), FLOOR * lowest[0])
 
 
 def of_images(times_ms: Sequence[Sequence[float]], bias: float, pace: float = 1.0) -> Estimate:
@@ -74,13 +90,14 @@ def of_images(times_ms: Sequence[Sequence[float]], bias: float, pace: float = 1.
     sampling = Z95 * float(each.std(ddof=1)) / math.sqrt(len(each)) / mean if len(each) > 1 else 0.0
     found = Level(math.log(mean), level(visits).error)
     least = float(np.mean([min(times) for times in times_ms]))
-    return _estimate(found, sampling, bias, pace, least, sum(len(times) for times in times_ms))
+    end = mean * end_point(list(visits))
+    return _estimate(found, end, sampling, bias, pace, least, sum(len(times) for times in times_ms))
 
 
-def _estimate(found: Level, sampling: float, bias: float, pace: float, least_ms: float, n: int) -> Estimate:
+def _estimate(found: Level, end_ms: float, sampling: float, bias: float, pace: float, least_ms: float, n: int) -> Estimate:
     ms = math.exp(found.log_ms) * pace
     half = math.sqrt(found.error**2 + sampling**2 + bias**2)
-    return Estimate(ms, ms * math.exp(-half), ms * math.exp(half), found.error, least_ms, n)
+    return Estimate(ms, min(ms * math.exp(-half), end_ms), ms * math.exp(half), found.error, least_ms, n)
 
 
 def together(found: Sequence[Estimate]) -> Estimate:
@@ -88,10 +105,11 @@ def together(found: Sequence[Estimate]) -> Estimate:
     their number, or what their spread says where that is more."""
     logs = [math.log(e.ms) for e in found]
     centre, root = math.fsum(logs) / len(logs), math.sqrt(len(logs))
-    half = max(math.log(e.high_ms / e.ms) for e in found) / root
-    if len(logs) > 1:
-        half = max(half, Z95 * float(np.std(logs, ddof=1)) / root)
+    spread = Z95 * float(np.std(logs, ddof=1)) / root if len(logs) > 1 else 0.0
+    low, high = (
+        max(spread, max(math.log(f(e)) for e in found) / root) for f in (lambda e: e.ms / e.low_ms, lambda e: e.high_ms / e.ms)
+    )
     ms = math.exp(centre)
     slack = max(e.slack for e in found) / root
     least = min(e.least_ms for e in found)
-    return Estimate(ms, ms * math.exp(-half), ms * math.exp(half), slack, least, sum(e.n for e in found))
+    return Estimate(ms, ms * math.exp(-low), ms * math.exp(high), slack, least, sum(e.n for e in found))

@@ -66,30 +66,29 @@ def add(key: str, session: Session) -> None:
         part.unlink(missing_ok=True)
 
 
-def usual_least(everything: Sequence[Session]) -> dict[str, float]:
-    """What each reference takes at its best in a usual session: the lower quartile over sessions (the least of all would be one
-    lucky session's, and would go on falling as sessions are added)."""
+def best(everything: Sequence[Session]) -> dict[str, float]:
+    """What each reference takes at this machine's best pace: the least that any session saw, the second least from the fifth
+    session on (one glitch of a clock should not stay for ever)."""
     found = {}
     for name in {name for s in everything for name in s.least}:
         values = sorted(s.least[name] for s in everything if name in s.least)
-        found[name] = values[len(values) // 4]
+        found[name] = values[1 if len(values) >= ENOUGH_SESSIONS else 0]
     return found
 
 
 @dataclass(frozen=True)
 class Pace:
-    """`factor`: what brings a level of this session to the usual best pace, at most 1; `error`: half of its 95 % interval."""
+    """`factor`: what brings a level of this session to the machine's best pace, at most 1; `error`: half of its 95 % interval."""
 
     factor: float
     error: float
 
 
 def pace(now: Session, earlier: Sequence[Session]) -> Pace:
-    """Median over the references of their usual best over their level now. A machine that is slower by a quarter is in another
-    state: then its own best counts, and the session is told apart as `busy`."""
-    usual = usual_least([*earlier, now])
-    for best in (usual, now.least):
-        ratios = [math.log(best[name] / now.level[name]) for name in now.level]
+    """Median over the references of their best over their level now. A machine that is slower by a quarter is in another state:
+    then its own best counts, and the session is told apart as `busy`."""
+    for least in (best([*earlier, now]), now.least):
+        ratios = [math.log(least[name] / now.level[name]) for name in now.level]
         if median(ratios) >= -math.log(SAME_STATE):
             break
     centre = median(ratios)

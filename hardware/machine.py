@@ -86,6 +86,12 @@ def _cpu() -> tuple[str, str]:
     return name or platform.processor() or platform.machine(), " ".join(u for u in _UNITS if u in flags)
 
 
+def has_vnni() -> bool:
+    """Whether sums of 8-bit products do not saturate: all but x86 CPUs without VNNI."""
+    units = _cpu()[1].split()
+    return "avx512_vnni" in units or "avx2" not in units
+
+
 def _governor() -> str:
     return _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 

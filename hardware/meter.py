@@ -52,7 +52,7 @@ class Latency:
     references or the CPU clock say that the machine was disturbed; stopped: "within 1 %", "24 rounds" or
     "max_ms"; keep_rate: share of gated blocks that ran, None for a static net; precision: fp32 (on CUDA with
     torch's own default for TF32); least_ms: the least that was seen; pace: the factor by which the reference nets
-    brought the value to the machine's usual pace (hardware/history.py); parity: largest difference from torch's logits as
+    brought the value to the machine's best pace (hardware/history.py); parity: largest difference from torch's logits as
     a share of the largest; process: "own", or "caller" for a module that no other process can make; processes: in how many
     it was measured; clock_mhz: of a GPU, after; visits_ms: the least call of each visit of (the first) process."""
 

@@ -29,8 +29,9 @@ class OnnxRuntime(Runtime):
         data = to_onnx(module, shape, mean, std)
         if self.setting.precision == "int8":
             from hardware.int8 import quantised
+            from hardware.machine import has_vnni
 
-            data = quantised(data, images)
+            data = quantised(data, images, has_vnni())
         self.open(data)
 
     def open(self, onnx_bytes: bytes) -> None:

@@ -24,10 +24,10 @@ from hardware.runtimes import Runtime
 
 # recorded a visit, after one that is not. The first calls after other nets find cold caches (15 %, 5 %, 3 % slower than the
 # visit's best), so a small net, whose calls cost little, gets more of them; VISITS: so many shall fit into max_ms
-CALLS, MOST_CALLS, VISIT_MS, VISITS = 4, 40, 4.0, 16
+CALLS, MOST_CALLS, VISIT_MS, VISITS = 4, 40, 4.0, 20
 CALLS_AN_IMAGE = 4  # a gated net has at least so many of each image
 SLICE_S = 0.1  # after which trainers that share the device get their turn
-ENOUGH = 0.01  # a session's own part of the interval, as a share of the estimate
+ENOUGH = 0.005  # half of a session's own part of the interval, as a share of the estimate
 
 
 @dataclass

@@ -101,8 +101,9 @@ def job_of(subject: Subject, setting: Setting, from_file: bool, images: Any = No
         job.onnx = to_onnx(module, shape, mean, std)
         if setting.precision == "int8":
             from hardware.int8 import quantised
+            from hardware.machine import has_vnni
 
-            job.onnx = quantised(job.onnx, _noise(shape, 64) if images is None else pixels_for(images, shape))
+            job.onnx = quantised(job.onnx, _noise(shape, 64) if images is None else pixels_for(images, shape), has_vnni())
     elif subject.settled:
         job.architecture = module.architecture.to_dict()  # type: ignore[union-attr, operator]
     else:

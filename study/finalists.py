@@ -7,7 +7,6 @@ here is the data loaded with its test images; they are opened once per net and s
 
 from __future__ import annotations
 
-import json
 import time
 import traceback
 from pathlib import Path
@@ -20,20 +19,17 @@ from optuna.trial import TrialState
 from analysis.pareto import front_mask
 from hardware.export import parity, to_onnx
 from hardware.machine import fingerprint
-from hardware.meter import Latency
 from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
-from study.folder import put
-from study.storage import FINALISTS, HEARTBEAT_S, is_alive, is_row, mine, open_study
+from study.storage import FINALISTS, HEARTBEAT_S, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
 from trainers.supervised import evaluate
 
 WAIT_S = 0.5
-PROCESSES = 3  # that measure finalists: each has a bias of its own
 
 
 def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, bench: Bench, lead: bool) -> optuna.Study:
@@ -175,61 +171,3 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
         onnx,
     )
     return difference
-
-
-def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> None:
-    """All saved nets interleaved in some fresh processes, when nothing trains any more; written to the study and to each card."""
-    done = {t.user_attrs["id"]: t.user_attrs for t in finals.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-            if is_row(t) and t.user_attrs["seed"] == 0}  # fmt: skip
-    while True:
-        if set(finals.user_attrs.get("latency", {})) >= set(done):
-            return
-        if not is_alive(finals.user_attrs.get("measurer", {})):
-            break
-        time.sleep(WAIT_S)  # another leading worker is at it
-    finals.set_user_attr("measurer", mine())
-    nets = []
-    for net_id, attrs in done.items():
-        saved = folder / "nets" / net_id
-        nets.append(card.load(saved) if (saved / "architecture.json").exists() else bench.make(candidate_of(attrs), 0))
-    # modules that are no architecture all take images of the data's resolution
-    shape = bench.input_shape(Candidate())
-    rows = bench.meter.measure(
-        nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std,
-        processes=PROCESSES,
-    )  # fmt: skip
-    latency = {net_id: latency_row(r) for net_id, r in zip(done, rows, strict=True)}
-    finals.set_user_attr("parity", {i: a["parity"] for i, a in done.items()})
-    finals.set_user_attr("latency", latency)
-    for net_id, measured in latency.items():
-        update_card(folder / "nets" / net_id, measured)
-
-
-def latency_row(r: Latency) -> dict[str, Any]:
-    """A latency as it stands in the storage and in cards."""
-    return {
-        "latency_ms": r.latency_ms,
-        "low_ms": r.low_ms,
-        "high_ms": r.high_ms,
-        "n": r.n,
-        "runtime": r.runtime,
-        "busy": r.busy,
-        "keep_rate": r.keep_rate,
-        "threads": r.threads,
-        "batch": r.batch,
-        "precision": r.precision,
-        "machine": r.machine,
-        "least_ms": r.least_ms,
-        "pace": r.pace,
-        "logits_differ": r.parity,
-        "engine": r.engine,
-        "processes": r.processes,
-    }
-
-
-def update_card(folder: Path, latency: dict[str, Any]) -> None:
-    """Writes the latency into a saved net's card, where it is in this folder."""
-    path = folder / "card.json"
-    if not path.exists():
-        return
-    put(path, json.dumps({**json.loads(path.read_text()), "latency": latency}, indent=1) + "\n")

@@ -10,11 +10,11 @@ from study.settings import Settings, SettingsError
 SETTINGS = ".settings.json"
 
 
-def put(path: Path, text: str) -> None:
-    """Writes a text file in one step: a kill or a full disk leaves the one before."""
+def put(path: Path, what: str | bytes) -> None:
+    """Writes a file in one step: a kill or a full disk leaves the one before."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text)
+        part.write_bytes(what.encode() if isinstance(what, str) else what)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

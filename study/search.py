@@ -49,8 +49,7 @@ def search(settings: Settings, folder: Path) -> str:
         raise SettingsError(f"hardware.runtime={settings.hardware['runtime']}: {error}") from None
     if set(space.gates) != {"none"} and not runtime_skips(settings.hardware):
         raise SettingsError(
-            f"hardware.runtime={settings.hardware['runtime']}: cannot skip the blocks of gated nets; "
-            "add 'searchspace.gates=[none]' and anchors without gates"
+            f"{_engine(settings)}: cannot skip the blocks of gated nets; add 'searchspace.gates=[none]' and anchors without gates"
         )
     refuse_other_settings(settings, folder, "a search")
     storage = open_storage(url)
@@ -85,6 +84,12 @@ def search(settings: Settings, folder: Path) -> str:
             )
         _work(settings, folder, storage, study, show)
     return url
+
+
+def _engine(settings: Settings) -> str:
+    """The key that says why gated nets do not run."""
+    key = "precision" if settings.hardware.get("precision") == "int8" else "runtime"
+    return f"hardware.{key}={settings.hardware[key]}"
 
 
 def _space_of_data(settings: Settings) -> SearchSpace:
@@ -145,9 +150,7 @@ def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str
                 f"the data has {space.classes} and {space.in_channels}"
             )
         if net.gates and not runtime_skips(settings.hardware):
-            raise SettingsError(
-                f"anchors: {name} has gates, whose blocks hardware.runtime={settings.hardware['runtime']} cannot skip"
-            )
+            raise SettingsError(f"anchors: {name} has gates, whose blocks {_engine(settings)} cannot skip")
         try:
             found[name] = space.encode(net)
         except NotInSpace:

@@ -1,14 +1,14 @@
-"""`measure.py`: any nets a user can name, measured here in one interleaved session, as a table and measure.csv."""
+"""`measure.py`: any nets a user can name, measured here in one interleaved session, as a table and measure.csv. `session`,
+`measured` and `show` are for remeasure.py, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +27,7 @@ from study.folder import put
 from study.settings import SettingsError
 
 RESOLUTION = 224  # of modules that do not say theirs
+Tell = Callable[[str | None, int], None]  # called with a step (or None) and the rounds done
 
 
 def measure_nets(
@@ -48,22 +49,17 @@ def measure_nets(
         except (ArchitectureError, CardError) as error:
             refused.append(f"nets: {name}: {error}")
     console = Console()
-    try:
-        with _told(console) as told, Meter(
-            hardware["device"], runtime=hardware["runtime"], threads=hardware["threads"], batch=hardware["batch"],
-            rounds=hardware["rounds"], spread_s=hardware["spread_s"], on_round=lambda done: told(None, done),
-        ) as meter:  # fmt: skip
-            told(f"measuring {len(subjects)} nets", 0)
-            rows = _measure(meter, subjects, resolution or RESOLUTION, max_ms, refused)
-            if with_regime and rows:
-                told("asking which lever works here (regime)", 0)
-                advice = _regimes(meter, subjects, rows)
-    except RuntimeUnavailable as error:
-        raise SettingsError(f"hardware.runtime={hardware['runtime']}: {error}") from None
+    with session(hardware, console) as (meter, tell):
+        tell(f"measuring {len(subjects)} nets", 0)
+        rows, bad = measured(meter, subjects, resolution or RESOLUTION, max_ms)
+        refused += [f"nets: {name}: {why}" for name, why in bad]
+        if with_regime and rows:
+            tell("asking which lever works here (regime)", 0)
+            advice = _regimes(meter, subjects, rows)
     if not rows:
         raise SettingsError(*(refused or ["nets: none is given"]))
     table = pd.DataFrame(rows)
-    _show(table, console)
+    show(table, console)
     for line in advice:
         console.print(line, highlight=False, soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,8 +68,19 @@ def measure_nets(
 
 
 @contextmanager
-def _told(console: Console) -> Iterator[Callable[[str | None, int], None]]:
-    """told(what, rounds done): a line that changes in a terminal, one line a step elsewhere."""
+def session(hardware: Mapping[str, Any], console: Console) -> Iterator[tuple[Meter, Tell]]:
+    """The meter of these settings (conf/schema.py's Hardware), and what tells its progress. SettingsError names a runtime that
+    is not there."""
+    try:
+        with _told(console) as tell, Meter.of(hardware, on_round=lambda done: tell(None, done)) as meter:
+            yield meter, tell
+    except RuntimeUnavailable as error:
+        raise SettingsError(f"hardware.runtime={hardware['runtime']}: {error}") from None
+
+
+@contextmanager
+def _told(console: Console) -> Iterator[Tell]:
+    """tell(what, rounds done): a line that changes in a terminal, one line a step elsewhere."""
     step = ""
     if not console.is_terminal:
 
@@ -115,20 +122,25 @@ def _with_earlier(path: Path, table: pd.DataFrame) -> pd.DataFrame:
         raise SettingsError(f"name={path.parent.name}: {path} cannot be read as a table; move it or give another name=") from None
 
 
-def _measure(
-    meter: Meter, subjects: list[tuple[str, Any]], resolution: int, max_ms: float | None, refused: list[str]
-) -> list[dict[str, Any]]:
-    """One session; a net that cannot be measured is taken out, told, and the others go again."""
+def measured(
+    meter: Meter, subjects: Sequence[tuple[str, Any]], resolution: int, max_ms: float | None, images: Any = None,
+    mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:  # fmt: skip
+    """One session of (name, net) pairs: a row each of what could be measured, (name, why) of what could not: such a net is
+    taken out and the others go again. `resolution`: pixels of modules that do not say theirs; images, mean, std: as of
+    Meter.measure, for gated nets to decide on."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    while subjects:
+    left, bad = list(subjects), []
+    while left:
         try:
-            measured = meter.measure([net for _, net in subjects], [_shape(net, resolution) for _, net in subjects], max_ms)
+            shapes = [_shape(net, resolution) for _, net in left]
+            found = meter.measure([net for _, net in left], shapes, max_ms, images, mean, std)
         except MeasureError as error:
-            refused += [f"nets: {subjects[i][0]}: {why}" for i, why in error.bad.items()]
-            subjects = [s for i, s in enumerate(subjects) if i not in error.bad]
+            bad += [(left[i][0], why) for i, why in error.bad.items()]
+            left = [s for i, s in enumerate(left) if i not in error.bad]
             continue
         rows = []
-        for (name, net), m in zip(subjects, measured, strict=True):
+        for (name, net), m in zip(left, found, strict=True):
             macs = count(net, _shape(net, resolution)).macs
             rows.append(
                 {
@@ -150,8 +162,8 @@ def _measure(
                     "measured_at": now,
                 }
             )
-        return rows
-    return []
+        return rows, bad
+    return [], bad
 
 
 def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
@@ -164,17 +176,23 @@ def _channels(module: nn.Module) -> int:
     return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
-def _show(table: pd.DataFrame, console: Console) -> None:
-    first = table.iloc[0]
+def show(table: pd.DataFrame, console: Console) -> None:
+    """Prints rows of `measured`, fastest first. Of a study's nets (they carry study_ms, the study's own latency) that stands in
+    the last column, of others which nets they cannot be told from."""
+    first, of_study = table.iloc[0], "study_ms" in table
     threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
     shown = Table(title=f"{first.runtime}, {threads}, batch {first.batch}, {first.precision}", title_justify="left")
-    left = ("net", "regime", "as fast as")
-    for column in ("net", "ms", "95 % interval", "n", "M mult-adds", "GMAC/s", "keep rate", "regime", "as fast as"):
-        shown.add_column(column, justify="left" if column in left else "right", overflow="fold")
+    last = ("in the study, ms",) if of_study else ("regime", "as fast as")
+    for column in ("net", "ms", "95 % interval", "n", "M mult-adds", "GMAC/s", "keep rate", *last):
+        shown.add_column(column, justify="left" if column in ("net", "regime", "as fast as") else "right", overflow="fold")
     table = table.sort_values("latency_ms")
     for i, r in table.iterrows():
-        alike = [o.net for j, o in table.iterrows() if j != i and o.low_ms <= r.high_ms and r.low_ms <= o.high_ms]
-        keep = "" if r.keep_rate is None or np.isnan(r.keep_rate) else f"{r.keep_rate:.2f} on noise"
+        keep = "" if pd.isna(r.keep_rate) else f"{r.keep_rate:.2f}" + ("" if of_study else " on noise")
+        if of_study:
+            more = ["" if pd.isna(r.study_ms) else f"{r.study_ms:.3f}"]
+        else:
+            alike = [o.net for j, o in table.iterrows() if j != i and o.low_ms <= r.high_ms and r.low_ms <= o.high_ms]
+            more = [str(r.get("regime", "")), ", ".join(alike)]
         shown.add_row(
             r.net,
             f"{r.latency_ms:.3f}",
@@ -183,8 +201,7 @@ def _show(table: pd.DataFrame, console: Console) -> None:
             f"{r.macs_m:.2f}",
             f"{r.gmac_per_s:.2f}",
             keep,
-            str(r.get("regime", "")),
-            ", ".join(alike),
+            *more,
         )
     console.print(shown) if console.is_terminal else Console(width=160).print(shown)
     if table.busy.any():

@@ -20,7 +20,8 @@ from searchspace.anchors import UnknownNet
 from searchspace.architecture import ArchitectureError
 from searchspace.named import does_not_fit
 from searchspace.network import Network
-from study.finalists import latency_row, save, update_card
+from study.final_session import int8_accuracy, latency_row, update_card
+from study.finalists import save
 from study.folder import put, refuse_other_settings, remember
 from study.settings import (
     Settings,
@@ -128,8 +129,9 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         }
         found["onnx_parity"] = save(candidate, net, bench, folder, found, settings.seed)
         measured = bench.latency(candidate, card.load(target) if isinstance(net, Network) else net)
-        found |= latency_row(measured)
-        update_card(target, latency_row(measured))
+        found_here = latency_row(measured) | (int8_accuracy(bench, target) if measured.precision == "int8" else {})
+        found |= found_here
+        update_card(target, found_here)
     except CheckpointError as error:
         raise SettingsError(f"name={settings.name}: {error}") from None
     except FloatingPointError as error:
@@ -139,11 +141,17 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     console.print(
         f"{name}: test top-1 {top1_test:.2f} % ({len(y)} images), val {trained.top1_val:.2f} %, {measured.latency_ms:.3f} ms "
         f"[{measured.low_ms:.3f}, {measured.high_ms:.3f}]; "
-        f"ONNX differs from torch by {found['onnx_parity']:.1e} of the largest logit",
+        f"ONNX differs from torch by {found['onnx_parity']:.1e} of the largest logit{_in_int8(found)}",
         highlight=False,
         soft_wrap=True,
     )
     return target
+
+
+def _in_int8(found: dict[str, Any]) -> str:
+    if "top1_val_int8" not in found:
+        return ""
+    return f"; val top-1 in int8 {found['top1_val_int8']:.2f} % where fp32 has {found['top1_val_fp32']:.2f} %"
 
 
 def _pretrained(name: str, classes: int, channels: int) -> Any:

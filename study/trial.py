@@ -20,6 +20,7 @@ from torch import nn
 
 from hardware.lock import lock_name, shared
 from hardware.meter import Latency, Meter
+from hardware.predictor import LatencyPredictor
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
 from searchspace.named import resolve
@@ -34,7 +35,11 @@ Report = Callable[[str, Any], None]  # called with a key and a value as soon as 
 
 
 class OverBudget(Exception):
-    """A net slower than `max_latency_ms`."""
+    """A net slower than `max_latency_ms`; `ms`: what says so, measured or predicted."""
+
+    def __init__(self, why: str, ms: float):
+        super().__init__(why)
+        self.ms = ms
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,10 @@ class Measurements:
 
 
 class Bench:
-    """What trials of one process share: settings, data, the meter."""
+    """What trials of one process share: settings, data, the meter. `predictor`: of what was measured so far, once there is
+    enough of it."""
+
+    predictor: LatencyPredictor | None = None
 
     def __init__(self, settings: Settings, data: ImageData, meter: Meter):
         self.settings, self.data, self.meter = settings, data, meter
@@ -173,22 +181,28 @@ def run_trial(
     budget = settings.max_latency_ms
     report("doing", "measuring")
     if not candidate.gated:
+        if budget is not None:
+            _refuse_by_prediction(candidate, bench.predictor, budget, report)
         latency = bench.latency(candidate, net)
         _tell(report, latency)
         if budget is not None and latency.latency_ms > budget:
-            raise OverBudget(f"{latency.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
+            raise OverBudget(f"{latency.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained", latency.latency_ms)
     elif budget is not None and candidate.architecture is not None:
         # what it will decide is not known before training, but what it would have to decide is
         least, dense = bench.bounds(candidate.architecture)
+        if dense.runtime == least.runtime:
+            report("dense_ms", dense.latency_ms)  # the predictor learns of it
         if least.low_ms > budget:
             _tell(report, least)
-            raise OverBudget(f"with all gates closed {least.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained")
+            why = f"with all gates closed {least.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained"
+            raise OverBudget(why, least.latency_ms)
         most = least.latency_ms + LEAST_KEPT * (dense.low_ms - least.latency_ms)
         if dense.low_ms > budget and dense.runtime == least.runtime and most > budget:
             _tell(report, dense)
             raise OverBudget(
                 f"without gates {dense.latency_ms:.3g} ms: max_latency_ms={budget:g} allows it to keep less than "
-                f"{LEAST_KEPT:.0%} of its gated blocks: not trained"
+                f"{LEAST_KEPT:.0%} of its gated blocks: not trained",
+                dense.latency_ms,
             )
     report("doing", "training")
     trained = bench.fit(candidate, net, bench.recipe(settings.epochs, seed), on_epoch)
@@ -201,6 +215,20 @@ def run_trial(
         latency_n=latency.n, latency_busy=latency.busy, runtime=latency.runtime, keep_rate=latency.keep_rate,
         macs_m=counted.macs / 1e6, params_m=counted.params / 1e6, epochs=settings.epochs, seconds=time.monotonic() - begun,
     )  # fmt: skip
+
+
+def _refuse_by_prediction(candidate: Candidate, predictor: LatencyPredictor | None, budget: float, report: Report) -> None:
+    """A found net that is over the budget by more than the predictor ever errs; anchors, which the report shows, are measured."""
+    if predictor is None or candidate.architecture is None or candidate.net:
+        return
+    if predictor.clearly_over(candidate.architecture, budget):
+        ms = predictor.predict(candidate.architecture)
+        report("predicted_ms", ms)
+        raise OverBudget(
+            f"predicted {ms:.3g} ms (from {predictor.n} nets measured here; 95 % are predicted within {predictor.upper:.0%}) is "
+            f"over max_latency_ms={budget:g}: neither measured nor trained",
+            ms,
+        )
 
 
 def _tell(report: Report, latency: Latency) -> None:

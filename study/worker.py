@@ -23,10 +23,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import front_mask
+from hardware.predictor import LEAST, LatencyPredictor
 from searchspace.architecture import Architecture
 from searchspace.neighbourhood import edited
 from searchspace.space import NotInSpace
-from study.finalists import measure_side_by_side, queue_finalists, train_finalists
+from study.final_session import measure_side_by_side
+from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
 from study.samplers import make
 from study.settings import Settings
@@ -55,6 +57,7 @@ class Searcher:
         self.sampler, self.random = make(sampler, seed), make("random", seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
         self.repeats = 0
+        self.learnt_of = 0  # static nets that the predictor knows
         self.looked_for_stale = time.monotonic()
 
     def run(self) -> None:
@@ -217,11 +220,12 @@ class Searcher:
             trial.set_user_attr("top1_now", top1)
             run.log({"epoch": epoch, "top1_val": top1})
 
+        self._learn()
         try:
             found = run_trial(candidate, self.bench, seed, report, on_epoch)
         except OverBudget as over:
             trial.set_user_attr("reason", str(over))
-            self._constrain(trial, trial.user_attrs["latency_ms"])
+            self._constrain(trial, over.ms)
             run.end({"reason": str(over)})
             self._count_repeat("brought no new net within the budget; a larger max_latency_ms may help")
             raise optuna.TrialPruned from None
@@ -234,6 +238,21 @@ class Searcher:
         run.end(found.to_dict())
         self.repeats = 0
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
+
+    def _learn(self) -> None:
+        """The predictor of latencies, from all static nets (and ungated twins) that this study has measured; what it is worth is
+        told to the study."""
+        static = []
+        for t in self._trials():
+            if is_row(t) and "architecture" in t.user_attrs:
+                net = Architecture.from_dict(t.user_attrs["architecture"])
+                if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
+                    static.append((net.without_gates(), ms))
+        if len({net for net, _ in static}) < LEAST or (self.bench.predictor and len(static) == self.learnt_of):
+            return
+        self.learnt_of = len(static)
+        self.bench.predictor = p = LatencyPredictor.fit(static)
+        self.study.set_user_attr("predictor", {"n": p.n, "error": p.error, "upper": p.upper, "tau": p.tau})
 
     def _constrain(self, trial: optuna.Trial, latency_ms: float) -> None:
         if (budget := self.bench.settings.max_latency_ms) is not None:

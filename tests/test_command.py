@@ -169,6 +169,11 @@ def test_the_jobs_of_a_sweep_may_share_a_name_by_worker_alone():
     _check_sweep("search", ["worker=0,1", "seed=0,1", "hardware=cpu"])
     with pytest.raises(InputError, match="4 of the 4 jobs would share 'x'"):
         _check_sweep("search", ["worker=0,1", "epochs=1,2", "name=x"])
+    _check_sweep("measure", ["name=x", "hardware.threads=1,2"])  # a study's nets, a setting a job
+    with pytest.raises(InputError, match="2 of the 2 jobs would share 'x'"):
+        _check_sweep("measure", ["name=x", "nets=small", "hardware.threads=1,2"])
+    with pytest.raises(InputError, match="2 of the 2 jobs would share 'measure-cpu'"):
+        _check_sweep("measure", ["hardware.threads=1,2"])
 
 
 def test_a_folder_of_something_else_is_not_touched(tmp_path):

@@ -36,7 +36,7 @@ def trial(monkeypatch):
     def fit(self, *arguments, **more):
         raise Trained
 
-    def run(architecture, clock, budget):
+    def run(architecture, clock, budget, net=""):
         bench = Bench.__new__(Bench)
         bench.meter = clock
         bench.data = type("D", (), {"sample": lambda self, n: None, "channels": 1, "mean": None, "std": None})()
@@ -45,7 +45,7 @@ def trial(monkeypatch):
         monkeypatch.setattr(Bench, "recipe", lambda *a: None)
         told = {}
         try:
-            run_trial(Candidate(architecture), bench, 0, told.__setitem__, lambda e, t: None)
+            run_trial(Candidate(architecture, net), bench, 0, told.__setitem__, lambda e, t: None)
         except Trained:
             return "trained", told
         except OverBudget as over:
@@ -53,6 +53,26 @@ def trial(monkeypatch):
         raise AssertionError
 
     return run
+
+
+class Predicted:
+    n, upper = 40, 0.08
+
+    def predict(self, architecture):
+        return 1.5
+
+    def clearly_over(self, architecture, budget_ms):
+        return budget_ms * (1 + self.upper) < 1.5
+
+
+def test_what_is_predicted_clearly_over_the_budget_is_not_even_measured(trial, monkeypatch):
+    monkeypatch.setattr(Bench, "predictor", Predicted())
+    clock = Clock(9, 0.5)
+    reason, told = trial(PLAIN, clock, 1.0)
+    assert "predicted 1.5 ms (from 40 nets measured here; 95 % are predicted within 8%)" in reason and clock.asked == 0
+    assert told["predicted_ms"] == 1.5 and "latency_ms" not in told  # a reported latency is always measured
+    assert trial(PLAIN, clock, 1.45)[0] == "trained" and clock.asked == 1  # not clear: measured
+    assert trial(PLAIN, clock, 1.0, net="mobilenet")[0] == "trained"  # an anchor is measured, whatever is predicted
 
 
 def test_a_static_net(trial):

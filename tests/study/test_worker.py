@@ -1,12 +1,14 @@
 """Places, duplicates, endings and failures, without training: the objective is replaced, the rest is real."""
 
 import threading
+from dataclasses import replace
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 import study.worker as worker
+from searchspace.complexity import count
 from searchspace.space import SearchSpace
 from study.storage import give_back_dead, is_row, open_storage, open_study
 from study.tracking import NoTracker
@@ -36,6 +38,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 class FakeBench:
+    predictor = None
+
     def __init__(self, n_trials, space=SPACE, control=None, budget=None):
         self.space = space
         self.settings = type("S", (), {"n_trials": n_trials, "seed": 0, "control": control, "max_latency_ms": budget})()
@@ -115,7 +119,7 @@ def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
             raise FloatingPointError("the loss is not finite in epoch 1")
         if len(calls) % 3 == 2:
             report("latency_ms", 9.0)
-            raise OverBudget("9 ms is over max_latency_ms=1: not trained")
+            raise OverBudget("9 ms is over max_latency_ms=1: not trained", 9.0)
         return measured(candidate, bench, seed, report, on_epoch)
 
     monkeypatch.setattr(worker, "run_trial", sometimes)
@@ -125,6 +129,25 @@ def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
     assert len(failed) == len(over) == 3
     assert all(t.user_attrs["reason"] == "FloatingPointError: the loss is not finite in epoch 1" for t in failed)
     assert all(t.user_attrs["reason"].startswith("9 ms is over") and t.constraints["latency_ms"] == 8.0 for t in over)
+
+
+def test_the_predictor_learns_from_what_was_measured(study, monkeypatch):
+    """Static nets alone, under a budget, from the eighth on; what it is worth is told to the study."""
+    seen = []
+
+    def timed(candidate, bench, seed, report, on_epoch):
+        seen.append(bench.predictor and bench.predictor.n)
+        report("latency_ms", 0.1 + count(candidate.architecture).macs / 1e9)
+        return replace(
+            measured(candidate, bench, seed, report, on_epoch), latency_ms=0.1 + count(candidate.architecture).macs / 1e9
+        )
+
+    monkeypatch.setattr(worker, "run_trial", timed)
+    big = SearchSpace(classes=2, in_channels=1, resolutions=(16, 24), gates=("none",))
+    worker.Searcher(study, FakeBench(24, big, budget=9.0), "random", 0, "search", NoTracker()).run()
+    assert seen == [None] * 8 + list(range(8, 24))
+    told = study.user_attrs["predictor"]
+    assert told["n"] == 23 and 0 < told["error"] <= told["upper"] and told["tau"] > 0.5
 
 
 def test_a_seen_proposal_is_answered_from_the_record(study, monkeypatch):
