@@ -27,7 +27,9 @@ def main(config: dict[str, Any], folder: Path) -> str:
         if is_study(config, folder):
             return str(measure_again(config, folder))
         nets = "small" if config["nets"] is None else config["nets"]
-        path, refused = measure_nets(nets, config["resolution"], config["max_ms"], config["hardware"], folder, config["regime"])
+        path, refused = measure_nets(
+            nets, config["resolution"], config["max_ms"], config["hardware"], folder, config["regime"], config["blocks"]
+        )
     except SettingsError as error:
         raise InputError(*error.args) from None
     draw(path)

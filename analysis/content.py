@@ -1,5 +1,5 @@
 """What a report says, in which order: the answer and one figure, then hypervolume, the front, what changed and what it bought,
-the choices' effects, other hardware, and how it was done. Record in, Document out."""
+the choices' effects, what binds the nets here, other hardware, and how it was done. Record in, Document out."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from analysis.effects import SAME, Bought, accuracy_half, bought, main_effects
 from analysis.elsewhere import elsewhere
 from analysis.findings import sentences
 from analysis.front import front, nets
+from analysis.levers import levers
 from analysis.method import how_it_was_done, part
 from analysis.plots import effects_figure, front_figure, hypervolume_figure, reference, spoken
 from analysis.records import Record
@@ -32,7 +33,7 @@ def content(record: Record, folder: str | Path) -> Document:
     if len(table):
         items.append(Picture("front", lambda palette, wide=True: front_figure(record, palette, wide), _front_caption(record)))
         items += _hypervolume(record) + _front(record) + _bought(record, Path(folder)) + _effects(record)
-    items += elsewhere(record, Path(folder)) + how_it_was_done(record)
+    items += levers(record) + elsewhere(record, Path(folder)) + how_it_was_done(record)
     return Document(plain(record.name), _about(record), tuple(items))
 
 

@@ -85,12 +85,27 @@ def _protocol(record: Record) -> list[str]:
         )
     runtime = record.latency_session.get("runtime") or hardware.get("runtime", "?")
     busy = " The machine was busy meanwhile: read latencies with care." if record.latency_session.get("busy") else ""
-    side = "; the finalists once more, side by side in one session" if record.by_finalists else ""
+    processes = record.latency_session.get("processes", 1)
+    several = f"in {processes} fresh processes" if processes > 1 else "in one session"
+    side = f"; the finalists once more, side by side {several}" if record.by_finalists else ""
+    precision = hardware.get("precision") or "fp32"
     said.append(
-        f"**Latency**: {runtime}, {hardware.get('threads', '?')} thread(s), batch "
-        f"{hardware.get('batch', '?')}, with its 95 % "
-        f"interval{side}. A skipped block is not run.{busy}"
+        f"**Latency**: {runtime}, {precision}, {hardware.get('threads', '?')} thread(s), batch {hardware.get('batch', '?')}, at "
+        f"the best pace that reference nets showed on this machine, with its 95 % interval{side}. "
+        f"A skipped block is not run.{busy}"
     )
+    if record.int8:
+        lost = [fp32 - int8 for fp32, int8 in record.int8.values()]
+        said.append(
+            f"**Precision**: latencies are of the nets in int8, accuracies in the tables of fp32; in int8 the {len(lost)} nets "
+            f"lose {min(lost):.2f} to {max(lost):.2f} points of val top-1."
+        )
+    if p := record.predictor:
+        said.append(
+            f"**Latency predictor**: learnt from {p['n']:g} nets measured here; on nets held out its median error is "
+            f"{p['error']:.1%}, 95 % lie within {p['upper']:.0%}, Kendall's tau is {p['tau']:.2f}. It only spares measuring nets "
+            "that are clearly over the budget: every latency shown was measured."
+        )
     if record.parity:
         said.append(
             f"**Export**: ONNX against torch, largest relative difference of the logits {max(record.parity.values()):.1g}."

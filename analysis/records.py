@@ -66,6 +66,9 @@ class Record:
     val_n: int | None = None  # validation images, where the study says so
     latency_session: dict[str, Any] = field(default_factory=dict)  # runtime, busy: of the side-by-side measurement
     parity: dict[str, float] = field(default_factory=dict)  # id -> |ONNX - torch| of the logits, relative
+    regimes: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> name, of_peak, advice
+    predictor: dict[str, float] = field(default_factory=dict)  # n, error, upper, tau of the latency predictor
+    int8: dict[str, tuple[float, float]] = field(default_factory=dict)  # id -> val top-1 of the fp32 file and of the int8 file
 
     @property
     def finished(self) -> bool:
@@ -259,8 +262,12 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         latency_session={
             "runtime": " and ".join(dict.fromkeys(str(v["runtime"]) for v in latency.values() if v.get("runtime"))),
             "busy": any(v.get("busy") for v in latency.values()),
+            "processes": max((int(v.get("processes") or 1) for v in latency.values()), default=1),
         },
         parity=dict(late.get("parity") or {}),
+        regimes=dict(late.get("regime") or {}),
+        predictor=dict(about.get("predictor") or {}),
+        int8={i: (v["top1_val_fp32"], v["top1_val_int8"]) for i, v in latency.items() if "top1_val_int8" in v},
     )
 
 

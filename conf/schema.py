@@ -159,6 +159,7 @@ class Measure(Common):
     resolution: Optional[int] = None
     max_ms: Optional[float] = None
     regime: bool = True
+    blocks: bool = False
     hardware: Hardware = MISSING
     logger: Logger = MISSING
 

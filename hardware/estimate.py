@@ -2,9 +2,10 @@
 
 The unit is the visit: some calls in a row, of which the least is taken (what disturbs a call only adds to it, and the first
 calls of a visit find cold caches: 15 %, 5 %, 3 % slower than the visit's best here). The estimate is the mean of the logarithms
-of the lowest 70 % of the visits, without those more than 10 % above the least. The minimum of everything, which rules in a quiet
-room, follows lucky moments of a shared machine (its clock for some milliseconds): between eight processes the ranks of 32 nets
-by minima agreed at tau .983, by this mean at .993, by timm's mean of 40 calls at .972 (docs/results/latency.md).
+of the lowest 70 % of the visits, without those more than 10 % above the least (but of a quarter at least). The minimum of
+everything, which rules in a quiet room, follows lucky moments of a shared machine (its clock for some milliseconds): between
+eight processes the ranks of 32 nets by minima agreed at tau .983, by this mean at .993, by timm's mean of 40 calls at .972
+(docs/results/latency.md).
 
 The machine's pace (hardware/history.py) is then taken out by the reference nets, which were visited in the same rounds: a value
 reads as at the best pace that they showed here, so that nets measured an hour apart can be compared, and lies within 1 % of the
@@ -27,6 +28,7 @@ import numpy as np
 from scipy.stats import t as student
 
 LOWEST, DISTURBED = 0.7, 1.1
+FEWEST = 0.25  # fewer calm visits than that were lucky, and not the others disturbed
 FLOOR = 0.5  # the end point of few and wide visits may fall below zero; nothing gets more than twice as fast
 Z95 = 1.959964
 
@@ -58,7 +60,7 @@ def level(visits_ms: Sequence[float]) -> Level:
     logs = np.sort(np.log(np.asarray(visits_ms, dtype=float)))
     n = len(logs)
     calm = int((logs <= logs[0] + math.log(DISTURBED)).sum())
-    k = min(n, max(2, min(calm, math.ceil(LOWEST * n))))
+    k = min(n, max(2, math.ceil(FEWEST * n), min(calm, math.ceil(LOWEST * n))))
     winsorised = np.minimum(logs, logs[k - 1])
     sd = float(winsorised.std(ddof=1))
     error = float(student.ppf(0.975, k - 1)) * sd * math.sqrt(n) / k

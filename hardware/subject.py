@@ -88,6 +88,8 @@ def job_of(subject: Subject, setting: Setting, from_file: bool, images: Any = No
     least = max(MIN_IMAGES, setting.batch) if gated else setting.batch
     if gated and images is not None and len(images) < least:
         raise ValueError(f"a gated net's latency depends on the image: give images=, at least {least}, not {len(images)}")
+    if not gated and images is not None and np.shape(images)[1] != shape[1]:
+        images = None  # of other nets in this session; here they would only prove that the runtime computes the same
     pixels = _noise(shape, least * PROBED) if images is None else pixels_for(images, shape)
     if len(pixels) < least:  # a batch larger than the sample: its images again
         pixels = np.tile(pixels, (-(-least // len(pixels)), 1, 1, 1))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from hardware.breakdown import breakdown
 from hardware.meter import MeasureError, Meter
 from hardware.regime import regimes
 from hardware.runtimes import RuntimeUnavailable
@@ -24,6 +25,7 @@ from searchspace.complexity import count
 from searchspace.named import expand, resolve
 from searchspace.network import Network
 from study.folder import put
+from study.images import images_for
 from study.settings import SettingsError
 
 RESOLUTION = 224  # of modules that do not say theirs
@@ -31,7 +33,13 @@ Tell = Callable[[str | None, int], None]  # called with a step (or None) and the
 
 
 def measure_nets(
-    nets: Any, resolution: int | None, max_ms: float | None, hardware: dict[str, Any], folder: Path, with_regime: bool = True
+    nets: Any,
+    resolution: int | None,
+    max_ms: float | None,
+    hardware: dict[str, Any],
+    folder: Path,
+    with_regime: bool = True,
+    with_blocks: bool = False,
 ) -> tuple[Path, list[str]]:
     """Measures what can be measured; returns the path of measure.csv and one line for each net that could not be.
 
@@ -51,20 +59,51 @@ def measure_nets(
     console = Console()
     with session(hardware, console) as (meter, tell):
         tell(f"measuring {len(subjects)} nets", 0)
-        rows, bad = measured(meter, subjects, resolution or RESOLUTION, max_ms)
-        refused += [f"nets: {name}: {why}" for name, why in bad]
+        images = images_for(net for _, net in subjects)
+        rows, bad = measured(meter, subjects, resolution or RESOLUTION, max_ms, images.pixels, images.mean, images.std)
+        refused += [f"nets: {name}: {why.removeprefix(f'{name}: ')}" for name, why in bad]
         if with_regime and rows:
             tell("asking which lever works here (regime)", 0)
             advice = _regimes(meter, subjects, rows)
+        parts = _blocks(meter, subjects, rows, tell) if with_blocks else []
     if not rows:
         raise SettingsError(*(refused or ["nets: none is given"]))
     table = pd.DataFrame(rows)
-    show(table, console)
+    show(table, console, images.what)
     for line in advice:
         console.print(line, highlight=False, soft_wrap=True)
+    _show_blocks(parts, console)
     folder.mkdir(parents=True, exist_ok=True)
     put(folder / "measure.csv", _with_earlier(folder / "measure.csv", table).to_csv(index=False, lineterminator="\n"))
+    if parts:
+        put(folder / "blocks.csv", pd.DataFrame(parts).to_csv(index=False, lineterminator="\n"))
     return folder / "measure.csv", refused
+
+
+def _architectures(subjects: Sequence[tuple[str, Any]], rows: Sequence[dict[str, Any]]) -> dict[str, Architecture]:
+    there = {row["net"] for row in rows}
+    return {n: a for n, net in subjects if n in there and isinstance(a := getattr(net, "architecture", net), Architecture)}
+
+
+def _blocks(meter: Meter, subjects: Sequence[tuple[str, Any]], rows: list[dict[str, Any]], tell: Tell) -> list[dict[str, Any]]:
+    """A row each part of each Architecture (a module has no blocks that we know of)."""
+    found = []
+    for name, architecture in _architectures(subjects, rows).items():
+        tell(f"taking {name} apart", 0)
+        for p in breakdown(meter, architecture):
+            found.append({"net": name, "part": p.name, "ms": p.ms, "share": p.share, "low": p.low, "high": p.high})
+    return found
+
+
+def _show_blocks(parts: list[dict[str, Any]], console: Console) -> None:
+    for name in dict.fromkeys(p["net"] for p in parts):
+        shown = Table(title=f"{name}: where the time goes", title_justify="left")
+        for column in ("part", "ms", "share", "95 % interval"):
+            shown.add_column(column, justify="left" if column == "part" else "right")
+        for p in parts:
+            if p["net"] == name:
+                shown.add_row(p["part"], f"{p['ms']:.4f}", f"{p['share']:.1%}", f"{p['low']:.1%} to {p['high']:.1%}")
+        console.print(shown)
 
 
 @contextmanager
@@ -102,7 +141,7 @@ def _told(console: Console) -> Iterator[Tell]:
 
 def _regimes(meter: Meter, subjects: list[tuple[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
     """Fills the column `regime` of what is an Architecture; one sentence of advice each."""
-    values = {n: a for n, net in subjects if isinstance(a := getattr(net, "architecture", net), Architecture)}
+    values = _architectures(subjects, rows)
     try:
         found = dict(zip(values, regimes(meter, list(values.values())), strict=True)) if values else {}
     except MeasureError as error:  # a twin of double width may need more memory than there is
@@ -134,7 +173,7 @@ def measured(
     while left:
         try:
             shapes = [_shape(net, resolution) for _, net in left]
-            found = meter.measure([net for _, net in left], shapes, max_ms, images, mean, std)
+            found = meter.measure([_travelling(name, net) for name, net in left], shapes, max_ms, images, mean, std)
         except MeasureError as error:
             bad += [(left[i][0], why) for i, why in error.bad.items()]
             left = [s for i, s in enumerate(left) if i not in error.bad]
@@ -166,6 +205,11 @@ def measured(
     return [], bad
 
 
+def _travelling(name: str, net: Any) -> Any:
+    """A module by its name, where it has one: so the measuring process can make it again for runtimes that take no file."""
+    return name if ":" in name and isinstance(net, nn.Module) and not isinstance(net, Network) else net
+
+
 def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
     a = net if isinstance(net, Architecture) else net.architecture if isinstance(net, Network) else None
     return (1, a.in_channels, a.resolution, a.resolution) if a else (1, _channels(net), resolution, resolution)
@@ -176,9 +220,9 @@ def _channels(module: nn.Module) -> int:
     return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
 
 
-def show(table: pd.DataFrame, console: Console) -> None:
-    """Prints rows of `measured`, fastest first. Of a study's nets (they carry study_ms, the study's own latency) that stands in
-    the last column, of others which nets they cannot be told from."""
+def show(table: pd.DataFrame, console: Console, images: str = "") -> None:
+    """Prints rows of `measured`, fastest first; `images`: on which gated nets decided. Of a study's nets (they carry study_ms,
+    the study's own latency) that stands in the last column, of others which nets they cannot be told from."""
     first, of_study = table.iloc[0], "study_ms" in table
     threads = "1 thread" if first.threads == 1 else f"{first.threads} threads"
     shown = Table(title=f"{first.runtime}, {threads}, batch {first.batch}, {first.precision}", title_justify="left")
@@ -187,7 +231,7 @@ def show(table: pd.DataFrame, console: Console) -> None:
         shown.add_column(column, justify="left" if column in ("net", "regime", "as fast as") else "right", overflow="fold")
     table = table.sort_values("latency_ms")
     for i, r in table.iterrows():
-        keep = "" if pd.isna(r.keep_rate) else f"{r.keep_rate:.2f}" + ("" if of_study else " on noise")
+        keep = "" if pd.isna(r.keep_rate) else f"{r.keep_rate:.2f}" + (f" on {images}" if images else "")
         if of_study:
             more = ["" if pd.isna(r.study_ms) else f"{r.study_ms:.3f}"]
         else:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from hardware.estimate import Estimate, level, of_images, of_one_input, together
+from hardware.estimate import Estimate, end_point, level, of_images, of_one_input, together
 
 BIAS = 0.015
 
@@ -14,6 +14,8 @@ def test_the_level_is_the_mean_of_the_calm_lower_visits():
     ten = [1.0 + 0.001 * i for i in range(10)]
     assert level(ten).log_ms == pytest.approx(np.log(ten[:7]).mean())  # the lowest 70 %
     assert level([1.0, 1.02, 1.2, 1.3, 9.0]).log_ms == pytest.approx(math.log(1.02) / 2)  # three were disturbed
+    lucky = [1.0, *[1.3 + 0.001 * i for i in range(23)]]  # one visit of 24: not the others were disturbed, that one was lucky
+    assert level(lucky).log_ms == pytest.approx(np.log(lucky[:6]).mean()) and level(lucky).error < 0.3
     assert level([1.0, 3.0]).log_ms == pytest.approx(math.log(3) / 2)  # two at least
     assert level([2.0] * 6).error == 0.0
 
@@ -25,6 +27,14 @@ def test_pace_and_bias_enter_where_they_should():
     assert of_one_input([2.0, 2.2], [2.0], BIAS).ms == pytest.approx(math.sqrt(4.4))  # one visit: its calls
     many = of_images([[2.0] * 4] * 64, BIAS, pace=0.9)
     assert many.ms == pytest.approx(1.8) and many.high_ms == pytest.approx(1.8 * math.exp(BIAS))
+
+
+def test_the_interval_reaches_down_to_the_end_point():
+    wide = [1.0, 1.1, 1.2, *[1.3] * 21]
+    e = of_one_input(wide, wide, BIAS)
+    r = 1 - 0.05 ** (1 / 5)  # a quarter of 24: six
+    assert end_point(wide) == pytest.approx(1 - r / (1 - r) * 0.3) and e.low_ms == min(end_point(wide), e.low_ms) < 0.9
+    assert end_point([1.0, 9.0]) == 0.5 and end_point([2.0] * 9) == 2.0
 
 
 @pytest.mark.parametrize("visits", [6, 16, 24])
