@@ -184,7 +184,7 @@ def run_trial(
         if budget is not None:
             _refuse_by_prediction(candidate, bench.predictor, budget, report)
         latency = bench.latency(candidate, net)
-        _tell(report, latency)
+        _tell(report, latency, bench.meter)
         if budget is not None and latency.latency_ms > budget:
             raise OverBudget(f"{latency.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained", latency.latency_ms)
     elif budget is not None and candidate.architecture is not None:
@@ -193,12 +193,12 @@ def run_trial(
         if dense.runtime == least.runtime:
             report("dense_ms", dense.latency_ms)  # the predictor learns of it
         if least.low_ms > budget:
-            _tell(report, least)
+            _tell(report, least, bench.meter)
             why = f"with all gates closed {least.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained"
             raise OverBudget(why, least.latency_ms)
         most = least.latency_ms + LEAST_KEPT * (dense.low_ms - least.latency_ms)
         if dense.low_ms > budget and dense.runtime == least.runtime and most > budget:
-            _tell(report, dense)
+            _tell(report, dense, bench.meter)
             raise OverBudget(
                 f"without gates {dense.latency_ms:.3g} ms: max_latency_ms={budget:g} allows it to keep less than "
                 f"{LEAST_KEPT:.0%} of its gated blocks: not trained",
@@ -209,7 +209,7 @@ def run_trial(
     if latency is None:
         report("doing", "measuring")
         latency = bench.latency(candidate, net)
-        _tell(report, latency)
+        _tell(report, latency, bench.meter)
     return Measurements(
         top1_val=trained.top1_val, latency_ms=latency.latency_ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
         latency_n=latency.n, latency_busy=latency.busy, runtime=latency.runtime, keep_rate=latency.keep_rate,
@@ -231,7 +231,9 @@ def _refuse_by_prediction(candidate: Candidate, predictor: LatencyPredictor | No
         )
 
 
-def _tell(report: Report, latency: Latency) -> None:
+def _tell(report: Report, latency: Latency, meter: Meter) -> None:
+    report("slices", [(round(began, 6), round(ended, 6)) for began, ended in meter.slices])  # when the device was held
+    meter.slices.clear()
     report("latency_ms", latency.latency_ms)
     report("latency_low_ms", latency.low_ms)
     report("latency_high_ms", latency.high_ms)

@@ -2,9 +2,12 @@
 
 import json
 from importlib.util import find_spec
+from itertools import pairwise
 
 import optuna
 import pytest
+
+from tests.study.conftest import Search
 
 
 def latencies(search):
@@ -46,3 +49,21 @@ def test_wrong_settings_are_one_line(search):
         done = search.run("n_trials=1", given)
         assert done.returncode == 2 and done.stderr.count("\n") == 1 and said in done.stderr, done.stderr
         assert not search.folder.exists()
+
+
+def test_two_searches_at_once_measure_in_turns_and_both_end(search, tmp_path):
+    """Proved from what each trial keeps: when it held the device."""
+    other = Search(tmp_path, "other")
+    processes = [s.start("n_trials=3", "workers=2", f"seed={k}") for k, s in enumerate((search, other))]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    slices = []
+    for s in (search, other):
+        study = optuna.load_study(study_name=s.name, storage=f"sqlite:///{s.folder / 'study.db'}")
+        kept = [tuple(pair) for t in study.get_trials() for pair in t.user_attrs.get("slices", [])]
+        assert len(kept) > 4 * 6
+        slices += kept
+    slices.sort()
+    assert all(before[1] <= after[0] for before, after in pairwise(slices))
+    assert max(ended - began for began, ended in slices) < 2

@@ -15,7 +15,7 @@ class Clock:
     """A meter whose answer is known: `closed` for the net with closed gates, `dense` without gates."""
 
     def __init__(self, closed: float, dense: float, dense_runtime: str = "law"):
-        self.closed, self.dense, self.dense_runtime, self.asked = closed, dense, dense_runtime, 0
+        self.closed, self.dense, self.dense_runtime, self.asked, self.slices = closed, dense, dense_runtime, 0, []
 
     def measure(self, nets, **more):
         self.asked += 1
