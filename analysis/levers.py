@@ -16,7 +16,7 @@ MEANS = {
 RULE = (
     "Told by growth: the net's time with four images at once, with all widths doubled, and with one block more a stage, and its "
     "mult-adds a second against the most that a wide convolution reached here. Launch-bound: four images cost less than twice "
-    "one. Compute-bound: at least half of that peak. Bandwidth-bound: the rest."
+    "one. Of a gated net its ungated twin is asked. Compute-bound: at least half of that peak. Bandwidth-bound: the rest."
 )
 
 

@@ -94,6 +94,8 @@ def _protocol(record: Record) -> list[str]:
         f"the best pace that reference nets showed on this machine, with its 95 % interval{side}. "
         f"A skipped block is not run.{busy}"
     )
+    if precision == "int8" and record.by_finalists and not record.int8:
+        said.append("**Precision**: latencies are of the nets in int8, accuracies of fp32; in int8 they were not measured.")
     if record.int8:
         lost = [fp32 - int8 for fp32, int8 in record.int8.values()]
         said.append(

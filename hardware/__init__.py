@@ -1,9 +1,14 @@
-"""How fast a network runs, here: export, runtimes, the measuring protocol, the machine. Importing this
-package imports no torch.
+"""How fast a network runs, here. Importing this package imports no torch.
 
-from hardware import Meter
-with Meter("cpu") as meter:                       # or Meter("cpu", runtime="eager", threads=2, batch=8)
-    rows = meter.measure([architecture, module], input_shape=(1, 3, 224, 224))
+    from hardware import Meter
+    with Meter("cpu") as meter:                       # or Meter("cpu", runtime="eager", threads=2, batch=8)
+        rows = meter.measure([architecture, module], input_shape=(1, 3, 224, 224))
+
+to a file    export, stitch (gated nets), int8
+run          setting (how), runtimes (the registry), onnx_runtimes, torch_runtimes
+measure      meter (the face) -> subject -> job -> client | server -> session -> rounds -> estimate; references, history
+calm         lock, quiet, memory
+say more     comparison, regime, breakdown, predictor and work, machine
 """
 
 from __future__ import annotations

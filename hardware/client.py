@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,9 @@ HUGE_PAGES = {"GLIBC_TUNABLES": ":".join(filter(None, [os.environ.get("GLIBC_TUN
 ROOT = str(Path(__file__).resolve().parent.parent)
 
 
+KILLED = 9  # by signal: most often the kernel, when there is no memory left
+
+
 class Died(RuntimeError):
     """The measuring process is gone. `at`: position of the net that it was preparing, None while it measured."""
 
@@ -44,10 +46,11 @@ class Client:
         self.folder = tempfile.TemporaryDirectory(prefix="measuring-", ignore_cleanup_errors=True)
         threads = str(setting.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **HUGE_PAGES,
-                       "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))}  # fmt: skip
+                       # the modules that this process finds, found alike (-P: but nothing of ours from the folder it stands in)
+                       "PYTHONPATH": os.pathsep.join([ROOT, *(str(Path(p).resolve()) for p in sys.path)])}  # fmt: skip
         self.errors = open(Path(self.folder.name) / "stderr", "w+b")  # noqa: SIM115 as long as the process
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "hardware.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            [sys.executable, "-P", "-m", "hardware.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
             env=environment, start_new_session=True, text=True,
         )  # fmt: skip
         self._kill = weakref.finalize(self, _end, self.process, self.errors, self.folder)
@@ -56,7 +59,7 @@ class Client:
             paths[name] = str(self._path(f"reference-{name}.onnx"))
             Path(paths[name]).write_bytes(data)
         self._send({"do": "open", "setting": setting.to_dict(), "protocol": vars(protocol), "machine": machine,
-                    "references": paths})  # fmt: skip
+                    "references": paths, "folder": self.folder.name})  # fmt: skip
 
     def close(self) -> None:
         """Ends the process, whatever it does."""
@@ -72,6 +75,7 @@ class Client:
 
     def _ask(self, request: dict[str, Any], jobs: Sequence[Job], on_round: Callable[[int], None]) -> dict[str, Any]:
         written: dict[int, dict[str, Any]] = {}
+        before = set(Path(self.folder.name).iterdir())
         for i, job in enumerate(jobs):
             if id(job) not in written:  # an instance more of the same net is the same files
                 self.pack(job)
@@ -82,7 +86,7 @@ class Client:
             while True:
                 told = self._hear(at)
                 if "preparing" in told:
-                    at = told["preparing"]
+                    at = told["preparing"]  # None: all are prepared
                 elif "round" in told:
                     at = None
                     on_round(told["round"])
@@ -90,8 +94,9 @@ class Client:
                     told["bad"] = {int(k): v for k, v in told.get("bad", {}).items()}
                     return told
         finally:
-            for path in Path(self.folder.name).glob("[0-9]*"):
-                path.unlink(missing_ok=True)  # the arrays: they have been read
+            for path in Path(self.folder.name).glob("*"):
+                if path not in before:
+                    path.unlink(missing_ok=True)  # arrays, files, weights: they have been read
 
     def pack(self, job: Job) -> None:
         """Puts the weights of a module into this client's folder, where it has one; any client can read them there."""
@@ -112,7 +117,7 @@ class Client:
             told: dict[str, Any] = json.loads(line)
             return told
         code = self.process.wait()
-        if code == -signal.SIGKILL:
+        if code == -KILLED:
             why = "the measuring process was killed; most likely there was not enough memory"
         else:
             self.errors.seek(0)

@@ -36,12 +36,15 @@ Z95 = 1.959964
 @dataclass(frozen=True)
 class Estimate:
     """Milliseconds. `slack`: half of the interval's part that this session's visits leave open, as a share of the estimate;
+    `common`: of the part that other processes at the same time would share (the images, the pace); `end_ms`: see `end_point`;
     `least_ms`: the least that was seen (of a gated net the mean over images of each image's least)."""
 
     ms: float
     low_ms: float
     high_ms: float
     slack: float
+    common: float
+    end_ms: float
     least_ms: float
     n: int
 
@@ -67,11 +70,14 @@ def level(visits_ms: Sequence[float]) -> Level:
     return Level(float(logs[:k].mean()), error)
 
 
-def of_one_input(times_ms: Sequence[float], visits_ms: Sequence[float], bias: float, pace: float = 1.0) -> Estimate:
+def of_one_input(
+    times_ms: Sequence[float], visits_ms: Sequence[float], bias: float, pace: float = 1.0, pace_error: float = 0.0
+) -> Estimate:
     """A static net: every call does the same work. At least two calls (of one visit, where there is only one). `bias`: half of a
-    95 % interval of what the session cannot see (hardware/history.py), as a share; `pace`: factor to the machine's best pace."""
+    95 % interval of what the session cannot see (hardware/history.py), as a share; `pace`: factor to the machine's best pace,
+    `pace_error`: half of its 95 % interval."""
     visits_ms = visits_ms if len(visits_ms) > 1 else times_ms
-    return _estimate(level(visits_ms), end_point(visits_ms), 0.0, bias, pace, min(times_ms), len(times_ms))
+    return _estimate(level(visits_ms), end_point(visits_ms), pace_error, bias, pace, min(times_ms), len(times_ms))
 
 
 def end_point(visits_ms: Sequence[float]) -> float:
@@ -82,7 +88,7 @@ def end_point(visits_ms: Sequence[float]) -> float:
     return max(lowest[0] - r / (1 - r) * (lowest[k - 1] - lowest[0]), FLOOR * lowest[0])
 
 
-def of_images(times_ms: Sequence[Sequence[float]], bias: float, pace: float = 1.0) -> Estimate:
+def of_images(times_ms: Sequence[Sequence[float]], bias: float, pace: float = 1.0, pace_error: float = 0.0) -> Estimate:
     """A gated net: `times_ms[i]` are the calls on image i, one a visit, at least two visits. The estimate is the mean over images
     of each image's level; the images are a sample too, and 1.96 standard errors of theirs go on both ends."""
     by_image = [level(times) for times in times_ms]
@@ -93,25 +99,26 @@ def of_images(times_ms: Sequence[Sequence[float]], bias: float, pace: float = 1.
     found = Level(math.log(mean), level(visits).error)
     least = float(np.mean([min(times) for times in times_ms]))
     end = mean * end_point(list(visits))
-    return _estimate(found, end, sampling, bias, pace, least, sum(len(times) for times in times_ms))
+    return _estimate(found, end, math.hypot(sampling, pace_error), bias, pace, least, sum(len(times) for times in times_ms))
 
 
-def _estimate(found: Level, end_ms: float, sampling: float, bias: float, pace: float, least_ms: float, n: int) -> Estimate:
-    ms = math.exp(found.log_ms) * pace
-    half = math.sqrt(found.error**2 + sampling**2 + bias**2)
-    return Estimate(ms, min(ms * math.exp(-half), end_ms), ms * math.exp(half), found.error, least_ms, n)
+def _estimate(found: Level, end_ms: float, common: float, bias: float, pace: float, least_ms: float, n: int) -> Estimate:
+    ms, end_ms = math.exp(found.log_ms) * pace, end_ms * pace
+    half = math.sqrt(found.error**2 + bias**2 + common**2)
+    return Estimate(ms, min(ms * math.exp(-half), end_ms), ms * math.exp(half), found.error, common, end_ms, least_ms, n)
 
 
 def together(found: Sequence[Estimate]) -> Estimate:
-    """One net measured in several processes: the mean of the logarithms, its error that of one process over the square root of
-    their number, or what their spread says where that is more."""
-    logs = [math.log(e.ms) for e in found]
-    centre, root = math.fsum(logs) / len(logs), math.sqrt(len(logs))
-    spread = Z95 * float(np.std(logs, ddof=1)) / root if len(logs) > 1 else 0.0
-    low, high = (
-        max(spread, max(math.log(f(e)) for e in found) / root) for f in (lambda e: e.ms / e.low_ms, lambda e: e.high_ms / e.ms)
-    )
-    ms = math.exp(centre)
-    slack = max(e.slack for e in found) / root
-    least = min(e.least_ms for e in found)
-    return Estimate(ms, ms * math.exp(-low), ms * math.exp(high), slack, least, sum(e.n for e in found))
+    """One net measured in several processes at once: the mean of the logarithms. Its error is that of one process over the square
+    root of their number, or what their spread says (Student's t) where that is more; what they have in common stays whole, and it
+    reaches down to the lowest of their end points."""
+    logs, n = [math.log(e.ms) for e in found], len(found)
+    centre = math.fsum(logs) / n
+    own = max(math.sqrt(max(0.0, math.log(e.high_ms / e.ms) ** 2 - e.common**2)) for e in found) / math.sqrt(n)
+    if n > 1:
+        own = max(own, float(student.ppf(0.975, n - 1)) * float(np.std(logs, ddof=1)) / math.sqrt(n))
+    common, ms, end_ms = max(e.common for e in found), math.exp(centre), min(e.end_ms for e in found)
+    half = math.hypot(own, common)
+    slack, least_ms = max(e.slack for e in found) / math.sqrt(n), min(e.least_ms for e in found)
+    low_ms = min(ms * math.exp(-half), end_ms)
+    return Estimate(ms, low_ms, ms * math.exp(half), slack, common, end_ms, least_ms, sum(e.n for e in found))

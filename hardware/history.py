@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ KEPT = 50
 ENOUGH_SESSIONS = 5
 BIAS = 0.015  # before there are sessions enough: 1 to 2 % were seen between processes
 LEAST_BIAS, MOST_BIAS = 0.01, 0.05
+UNSEEN = 0.02  # of its best pace a machine may hide so much from the first session, less from each that follows
 SAME_STATE = 1.25  # references slower than that against their best: another state of the machine (a battery, a throttled host)
 
 
@@ -35,7 +37,11 @@ class Session:
 
 def history_path() -> Path:
     """Where the sessions are kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lean-convnet-search" / "references.json"
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # nobody's home
+        cache = Path(tempfile.gettempdir())
+    return cache / "lean-convnet-search" / "references.json"
 
 
 def sessions(key: str) -> list[Session]:
@@ -93,7 +99,8 @@ def pace(now: Session, earlier: Sequence[Session]) -> Pace:
             break
     centre = median(ratios)
     spread = math.sqrt(sum((r - centre) ** 2 for r in ratios) / max(1, len(ratios) - 1))
-    return Pace(min(1.0, math.exp(centre)), 1.96 * spread / math.sqrt(len(ratios)))
+    error = math.hypot(1.96 * spread / math.sqrt(len(ratios)), UNSEEN / math.sqrt(len(earlier) + 1))
+    return Pace(min(1.0, math.exp(centre)), error)
 
 
 def slower(now: Session, earlier: Sequence[Session]) -> float:

@@ -37,6 +37,7 @@ class Job:
     module: nn.Module | None = None
     mean: Any = None
     std: Any = None
+    imports: tuple[str, ...] = ()  # modules that register the block families that this architecture is made of
 
     def write(self, folder: Path, stem: str) -> dict[str, Any]:
         """Puts the arrays into `folder`; returns the rest, as JSON can hold it."""
@@ -50,8 +51,8 @@ class Job:
             path = folder / f"{stem}.onnx"
             path.write_bytes(self.onnx)
             found["onnx"] = str(path)
-        for key in ("architecture", "weights", "named"):
-            if getattr(self, key) is not None:
+        for key in ("architecture", "weights", "named", "imports"):
+            if getattr(self, key):
                 found[key] = getattr(self, key)
         for key in ("mean", "std"):
             if (value := getattr(self, key)) is not None:
@@ -63,5 +64,5 @@ class Job:
         """The job that `write` wrote."""
         arrays = {key: np.load(found[key], allow_pickle=False) for key in ("pixels", "logits", "kept") if key in found}
         onnx = Path(found["onnx"]).read_bytes() if "onnx" in found else None
-        rest = {key: found[key] for key in ("architecture", "weights", "named", "mean", "std") if key in found}
+        rest = {key: found[key] for key in ("architecture", "weights", "named", "mean", "std", "imports") if key in found}
         return Job(found["name"], tuple(found["shape"]), found["gated"], **arrays, onnx=onnx, **rest)

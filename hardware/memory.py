@@ -23,7 +23,11 @@ def refuse_too_large(net: Any, input_shape: Sequence[int] | None, batch: int) ->
         return
     architecture = net if isinstance(net, Architecture) else getattr(net, "architecture", None)
     if isinstance(architecture, Architecture):
-        weights = 4 * count(architecture).params
+        head = architecture.head
+        widest = max(architecture.stem.out, head.conv, head.hidden, *(max(b.out, b.hidden) for b in architecture.blocks))
+        kernel = max(b.kernel for b in architecture.blocks)
+        most = (len(architecture.blocks) + 3) * (2 * kernel**2 * widest**2 + widest * architecture.classes)
+        weights = 4 * most if COPIES * 4 * most <= free / 2 else 4 * count(architecture).params  # counting takes a while
         pixels = architecture.in_channels * architecture.resolution**2
     else:
         weights = sum(p.numel() * p.element_size() for p in net.parameters()) if hasattr(net, "parameters") else 0
@@ -44,7 +48,17 @@ def free_bytes() -> int | None:
         try:
             most, now = (Path("/sys/fs/cgroup", name).read_text().strip() for name in (limit, used))
             if most.isdigit():
-                available = min(available, max(0, int(most) - int(now)))
+                cached = _cached(Path("/sys/fs/cgroup", limit).with_name("memory.stat"))
+                available = min(available, max(0, int(most) - int(now) + cached))
         except (OSError, ValueError):
             continue
     return available
+
+
+def _cached(stat: Path) -> int:
+    """Bytes of files that the kernel keeps for a group and gives back when memory is wanted."""
+    try:
+        found = dict(line.split() for line in stat.read_text().splitlines())
+    except (OSError, ValueError):
+        return 0
+    return sum(int(found.get(key, 0)) for key in ("inactive_file", "active_file"))

@@ -31,6 +31,7 @@ from hardware.errors import one_line
 from hardware.estimate import Estimate, together
 from hardware.export import Stats
 from hardware.job import Job
+from hardware.lock import lock_name, shared
 from hardware.machine import fingerprint, fingerprint_id
 from hardware.memory import refuse_too_large
 from hardware.references import reference_files
@@ -153,36 +154,25 @@ class Meter:
         mean: Stats = None,
         std: Stats = None,
         processes: int = 1,
+        calibration: Any = None,
     ) -> list[Latency]:
         """Latencies in the order of `nets`: Architectures (built with random weights), names (as measure.py takes them) or
         modules; a Network knows its input, another module needs `input_shape` (1, C, H, W), one for all or one each. `images`:
         (n >= 64, C, H, W) raw pixels for gated nets to decide on and for the proof that the runtime computes what torch
         computes, resized where a net wants another resolution; without them they are noise, and so are decisions. `max_ms`:
         budget for each net's own calls, but never fewer than two (four an image). `processes`: so many fresh ones measure,
-        their slices in turns. Raises MeasureError when a net cannot be measured (none is then), ValueError for a senseless
-        max_ms."""
+        their slices in turns. `calibration`: as images, for int8 (training images; without them `images`). Raises MeasureError
+        when a net cannot be measured (none is then), ValueError for a senseless max_ms."""
         if max_ms is not None and max_ms <= 0:
             raise ValueError(f"max_ms: {max_ms} is not positive")
-        jobs = self._jobs(nets, input_shape, images, mean, std)
+        jobs = self._jobs(nets, input_shape, images, mean, std, calibration)
         if not jobs:
             return []
         if self._made_up or not all(travels(job) for job in jobs):
             return self._latencies([self._measured_here(jobs, max_ms)], "caller")
         if processes == 1:
             return self._latencies([self._measured(jobs, max_ms)], "own")
-        fresh = [self._begin() for _ in range(processes)]
-        try:
-            ask = lambda client: client.measure(jobs, max_ms, self.on_round if client is fresh[0] else lambda done: None)  # noqa: E731
-            for job in jobs:
-                fresh[0].pack(job)
-            with ThreadPoolExecutor(processes) as pool:
-                told = list(pool.map(ask, fresh))
-        except Died as death:
-            raise MeasureError(_blame(death, jobs)) from None
-        finally:
-            for client in fresh:
-                client.close()
-        return self._latencies([self._told(one, jobs) for one in told], "own")
+        return self._latencies(self._measured_afresh(jobs, max_ms, processes), "own")
 
     def compare(
         self, first: Any, second: Any, input_shape: Sequence[int] | None = None, images: Any = None, mean: Stats = None,
@@ -200,7 +190,9 @@ class Meter:
             pairs = [[(a, b) for a, b in instance] for instance in told["pairs"]]
         return of_pairs(pairs)
 
-    def _jobs(self, nets: Sequence[Any], input_shape: Any, images: Any, mean: Stats, std: Stats) -> list[Job]:
+    def _jobs(
+        self, nets: Sequence[Any], input_shape: Any, images: Any, mean: Stats, std: Stats, calibration: Any = None
+    ) -> list[Job]:
         each = input_shape is not None and len(input_shape) > 0 and not isinstance(input_shape[0], (int, np.integer))
         shapes: list[Any] = list(input_shape or ()) if each else [input_shape] * len(nets)
         if len(shapes) != len(nets):
@@ -211,8 +203,11 @@ class Meter:
             subject = None
             try:
                 refuse_too_large(net, shapes[i], self.batch)
-                subject = subject_of(net, shapes[i], self.batch)
-                found.append(job_of(subject, self.setting, self._from_file, images, mean, std))
+                with shared(lock_name(self.device)):  # exporting takes all cores: never beside another's slice
+                    subject = subject_of(net, shapes[i], self.batch)
+                    if isinstance(net, str):
+                        refuse_too_large(subject.module, subject.shape, self.batch)
+                    found.append(job_of(subject, self.setting, self._from_file, images, mean, std, calibration))
             except Exception as error:  # a foreign net may raise anything; it is named, with its reason
                 name = subject.name if subject else getattr(net, "id", None) or (net if isinstance(net, str) else f"net {i}")
                 bad[i] = f"{name}: {one_line(error)}"
@@ -255,6 +250,22 @@ class Meter:
     def _measured(self, jobs: list[Job], max_ms: float | None) -> dict[str, Any]:
         return self._asked(lambda client: client.measure(jobs, max_ms, self.on_round), jobs)
 
+    def _measured_afresh(self, jobs: list[Job], max_ms: float | None, processes: int) -> list[dict[str, Any]]:
+        """In fresh processes at once: the device's lock interleaves their slices."""
+        fresh = [self._begin() for _ in range(processes)]
+        for job in jobs:
+            fresh[0].pack(job)
+        tell = [self.on_round, *[lambda done: None] * (processes - 1)]
+        with ThreadPoolExecutor(processes) as pool:
+            try:
+                asked = [pool.submit(c.measure, jobs, max_ms, on_round) for c, on_round in zip(fresh, tell, strict=True)]
+                return [self._told(future.result(), jobs) for future in asked]
+            except Died as death:
+                raise MeasureError(_blame(death, jobs)) from None
+            finally:
+                for client in fresh:
+                    client.close()  # before the pool waits for its threads: who is stopped (Ctrl-C) should not wait
+
     def _asked(self, ask: Callable[[Client], dict[str, Any]], jobs: list[Job]) -> dict[str, Any]:
         if self._client is None:
             self._client = self._begin()
@@ -263,6 +274,8 @@ class Meter:
         except Died as death:
             self._client = None  # the next measurement begins another
             raise MeasureError(_blame(death, jobs)) from None
+        except MeasureError:  # a whole answer
+            raise
         except BaseException:  # Ctrl-C in the middle of an answer: nobody would know what the next one belongs to
             if self._client is not None:
                 self._client.close()

@@ -9,7 +9,6 @@ close.
 from __future__ import annotations
 
 import itertools
-import math
 import random
 import time
 from collections.abc import Callable
@@ -69,10 +68,9 @@ class Candidate:
         self.times, self.visits_ms, self.spent_ms, self.stopped = [], [], 0.0, ""
 
     def estimate(self) -> Estimate:
-        bias = math.hypot(self.bias, self.pace_error)
         if self.keep_rate is None:
-            return of_one_input(self.times[0], self.visits_ms, bias, self.pace)
-        return of_images(self.times, bias, self.pace)
+            return of_one_input(self.times[0], self.visits_ms, self.bias, self.pace, self.pace_error)
+        return of_images(self.times, self.bias, self.pace, self.pace_error)
 
     def has_enough(self) -> bool:
         """Whether there are visits enough for an interval: two, or four of each image."""

@@ -147,4 +147,6 @@ def setting_of(hardware: Mapping[str, Any]) -> Setting:
 def runtime_skips(hardware: Mapping[str, Any]) -> bool:
     """Whether gated nets run with these settings, skipped blocks truly not run (on CUDA eager stands in for the graph)."""
     setting = setting_of(hardware)
-    return setting.on_cuda or (runtime_class(setting).skips and setting.precision != "int8")
+    made = runtime_class(setting)
+    in_a_file = made.from_file and (setting.batch > 1 or setting.precision == "int8")  # where files hold no branches
+    return setting.on_cuda or (made.skips and not in_a_file)

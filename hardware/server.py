@@ -1,10 +1,11 @@
 """The measuring process: `python -m hardware.server`, begun by hardware/client.py.
 
 It reads one request a line from stdin and writes answers, one JSON a line, to what was its stdout; whatever a library prints
-goes to stderr. It sits on one core for life where one thread is timed, collects no garbage, and imports torch only for nets that
+goes to stderr. It collects no garbage while it answers, and imports torch only for nets that
 need it: ONNX files do not. It ends when its stdin does, and between two slices when its parent is gone.
 
-    {"do": "open", "setting": {...}, "protocol": {...}, "machine": "m...", "references": {"dense": path, ...} or null}
+    {"do": "open", "setting": {...}, "protocol": {...}, "machine": "m...", "references": {"dense": path, ...},
+     "folder": where the files of requests lie}
     {"do": "measure", "jobs": [...], "max_ms": null}     -> {"preparing": 0} ... {"round": 1} ... {"rows": [...], ...}
     {"do": "pairs", "jobs": [...], "rounds": 12}         -> the jobs are first and second of each instance, in turn
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -34,20 +36,28 @@ class Server:
     def __init__(self, answers: IO[str], parent: int):
         self.answers, self.parent = answers, parent
         self.session: Session | None = None
+        self.folder = ""
 
     def say(self, **what: Any) -> None:
         print(json.dumps(what), file=self.answers, flush=True)
 
     def on_round(self, done: int) -> None:
         if os.getppid() != self.parent:  # nobody reads any more
+            self.leave()
             os._exit(1)
         self.say(round=done)
+
+    def leave(self) -> None:
+        """A client that was killed cleans nothing up."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def answer(self, request: dict[str, Any]) -> None:
         if request["do"] == "open":
             setting = Setting(**request["setting"])
-            if setting.threads == 1 and not setting.on_cuda:
-                stay_on_one_core()
+            self.folder = request["folder"]
+            if setting.runtime == "openvino" and setting.threads == 1:
+                stay_on_one_core()  # it computes in threads of its own, which inherit this; others are pinned slice by slice
             files = {name: Path(path).read_bytes() for name, path in request["references"].items()} or None
             self.session = Session(
                 setting, request["machine"], Protocol(**request["protocol"]), Clocks(cpu=time.process_time), self.on_round,
@@ -76,6 +86,7 @@ class Server:
                 found.append(self.session.prepare(Job.read(written), max_ms))
             except Exception as error:  # a foreign net may raise anything; it is named, with its reason
                 bad[i] = one_line(error)
+        self.say(preparing=None)
         return found, bad
 
 
@@ -94,9 +105,13 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     server = Server(answers, os.getppid())
-    for line in sys.stdin:
-        server.answer(json.loads(line))
-        gc.collect()  # between requests, where no clock runs
+    try:
+        for line in sys.stdin:
+            server.answer(json.loads(line))
+            gc.collect()  # between requests, where no clock runs
+    except BrokenPipeError:
+        pass
+    server.leave()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from hardware.export import ExportError, Stats, deployed, evaluating, is_gated, 
 from hardware.job import PROBED, Job
 from hardware.setting import Setting
 from searchspace.architecture import Architecture
+from searchspace.blocks import BLOCKS
 from searchspace.named import resolve
 from searchspace.network import Network, build
 
@@ -80,7 +82,10 @@ def settled(architecture: Architecture) -> nn.Module:
     return net.eval()
 
 
-def job_of(subject: Subject, setting: Setting, from_file: bool, images: Any = None, mean: Stats = None, std: Stats = None) -> Job:
+def job_of(
+    subject: Subject, setting: Setting, from_file: bool, images: Any = None, mean: Stats = None, std: Stats = None,
+    calibration: Any = None,
+) -> Job:  # fmt: skip
     """The job of a subject: its file where the runtime takes one, torch's answer to the first images, and for a gated net the
     images that it decides on. Without `images` (n, C, H, W), raw pixels, they are noise. Raises ValueError, ExportError."""
     shape, module = subject.shape, subject.module
@@ -89,8 +94,8 @@ def job_of(subject: Subject, setting: Setting, from_file: bool, images: Any = No
     if gated and images is not None and len(images) < least:
         raise ValueError(f"a gated net's latency depends on the image: give images=, at least {least}, not {len(images)}")
     if not gated and images is not None and np.shape(images)[1] != shape[1]:
-        images = None  # of other nets in this session; here they would only prove that the runtime computes the same
-    pixels = _noise(shape, least * PROBED) if images is None else pixels_for(images, shape)
+        images = mean = std = None  # of other nets in this session; here they would only prove that the same is computed
+    pixels = _noise(shape, least if gated else least * PROBED) if images is None else pixels_for(images, shape)
     if len(pixels) < least:  # a batch larger than the sample: its images again
         pixels = np.tile(pixels, (-(-least // len(pixels)), 1, 1, 1))
     kept_images = len(pixels) if gated else min(len(pixels), PROBED * setting.batch)
@@ -105,9 +110,12 @@ def job_of(subject: Subject, setting: Setting, from_file: bool, images: Any = No
             from hardware.int8 import quantised
             from hardware.machine import has_vnni
 
-            job.onnx = quantised(job.onnx, _noise(shape, 64) if images is None else pixels_for(images, shape), has_vnni())
+            seen = images if calibration is None else calibration
+            fits = seen is not None and np.shape(seen)[1] == shape[1]
+            job.onnx = quantised(job.onnx, pixels_for(seen, shape) if fits else _noise(shape, 64), has_vnni())
     elif subject.settled:
         job.architecture = module.architecture.to_dict()  # type: ignore[union-attr, operator]
+        job.imports = _families_of(module.architecture)  # type: ignore[arg-type]
     else:
         job.module, job.named = module, subject.named
     return job
@@ -143,13 +151,21 @@ def pack(job: Job, path: str) -> None:
     if job.module is None:
         return
     if isinstance(job.module, Network):
-        job.architecture = job.module.architecture.to_dict()
+        job.architecture, job.imports = job.module.architecture.to_dict(), _families_of(job.module.architecture)
     save_model(job.module, path)  # knows that shared gates are one tensor
     job.weights, job.module = path, None
 
 
+def _families_of(architecture: Architecture) -> tuple[str, ...]:
+    """Modules other than ours that make its blocks (plug-ins, see README)."""
+    made = {BLOCKS[block.family].__module__ for block in architecture.blocks}
+    return tuple(sorted(name for name in made if not name.startswith("searchspace.")))
+
+
 def module_of(job: Job) -> nn.Module:
     """The net that arrived."""
+    for name in job.imports:
+        import_module(name)
     if job.architecture is not None:
         architecture = Architecture.from_dict(job.architecture)
         if job.weights is None:

@@ -177,9 +177,8 @@ def _skip(block: ConvBlock, x: Tensor, kept: Tensor) -> Tensor:
     return (s.clone() if s is x else s).index_copy_(0, rows, y)  # an identity shortcut hands back its input: not ours to write
 
 
-def closed(architecture: Architecture) -> Network:
-    """The net with every gate closed for good: the least that any decisions can cost."""
-    net = build(architecture)
+def closed(net: Network) -> Network:
+    """Closes every gate of the net for good: the least that any decisions can cost."""
     for gate in net.gates.values():
         gate.close()  # type: ignore[operator]
     return net.eval()

@@ -25,12 +25,12 @@ from searchspace.architecture import Architecture
 from study.finalists import candidate_of
 from study.folder import put
 from study.storage import is_alive, is_row, mine
-from study.trial import IMAGES, Bench, Candidate
+from study.trial import CALIBRATION, Bench, Candidate
 
 WAIT_S = 0.5
 PROCESSES = 3  # that measure: each has a bias of its own
 ASKED = 2  # nets whose regime is told: the most accurate and the fastest
-CALIBRATION, JUDGED = 128, 2000  # images for int8: its ranges, its accuracy
+JUDGED = 2000  # images at most that int8's accuracy is told from
 
 
 def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> None:
@@ -38,31 +38,47 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
     done = {t.user_attrs["id"]: t.user_attrs for t in finals.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if is_row(t) and t.user_attrs["seed"] == 0}  # fmt: skip
     while True:
-        if set(finals.user_attrs.get("latency", {})) >= set(done):
+        if {*finals.user_attrs.get("latency", {}), *finals.user_attrs.get("unmeasured", {})} >= set(done):
             return
         if not is_alive(finals.user_attrs.get("measurer", {})):
             break
         time.sleep(WAIT_S)
     finals.set_user_attr("measurer", mine())
-    nets = []
+    nets = {}
     for net_id, attrs in done.items():
         saved = folder / "nets" / net_id
-        nets.append(card.load(saved) if (saved / "architecture.json").exists() else bench.make(candidate_of(attrs), 0))
-    # modules that are no architecture all take images of the data's resolution
-    shape = bench.input_shape(Candidate())
-    rows = bench.meter.measure(
-        nets, input_shape=shape, images=bench.data.sample(IMAGES), mean=bench.data.mean, std=bench.data.std,
-        processes=PROCESSES,
-    )  # fmt: skip
-    latency = {net_id: latency_row(r) for net_id, r in zip(done, rows, strict=True)}
+        nets[net_id] = card.load(saved) if (saved / "architecture.json").exists() else bench.make(candidate_of(attrs), 0)
+    rows, unmeasured = measured(bench, nets)
+    latency = {net_id: latency_row(r) for net_id, r in rows.items()}
     if bench.meter.setting.precision == "int8":
-        for net_id in done:
+        for net_id in latency:
             latency[net_id] |= int8_accuracy(bench, folder / "nets" / net_id)
-    finals.set_user_attr("regime", levers(bench, done, latency))
+    finals.set_user_attr("unmeasured", unmeasured)
+    finals.set_user_attr("regime", levers(bench, {i: done[i] for i in latency}, latency))
     finals.set_user_attr("parity", {i: a["parity"] for i, a in done.items()})
     finals.set_user_attr("latency", latency)
-    for net_id, measured in latency.items():
-        update_card(folder / "nets" / net_id, measured)
+    for net_id, row in latency.items():
+        update_card(folder / "nets" / net_id, row)
+
+
+def measured(bench: Bench, nets: Mapping[str, Any]) -> tuple[dict[str, Latency], dict[str, str]]:
+    """Latencies by id, and why others have none: one that cannot be measured is taken out, and the others go again."""
+    left = dict(nets)
+    unmeasured: dict[str, str] = {}
+    shape = bench.input_shape(Candidate())  # modules that are no architecture all take images of the data's resolution
+    while left:
+        try:
+            rows = bench.meter.measure(
+                list(left.values()), input_shape=shape, images=bench.images(), mean=bench.data.mean, std=bench.data.std,
+                processes=PROCESSES, calibration=bench.calibration(),
+            )  # fmt: skip
+            return dict(zip(left, rows, strict=True)), unmeasured
+        except MeasureError as error:
+            ids = list(left)
+            for i, why in error.bad.items():
+                unmeasured[ids[i]] = why
+                del left[ids[i]]
+    return {}, unmeasured
 
 
 def levers(bench: Bench, done: Mapping[str, Mapping[str, Any]], latency: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -94,7 +110,7 @@ def int8_accuracy(bench: Bench, saved: Path) -> dict[str, Any]:
     shape = (1, bench.data.channels, size, size)
     pixels = pixels_for(x[:JUDGED].permute(0, 3, 1, 2), shape)
     try:
-        onnx_int8 = quantised(onnx_bytes, pixels_for(bench.data.sample(CALIBRATION), shape), has_vnni())
+        onnx_int8 = quantised(onnx_bytes, pixels_for(bench.data.sample(CALIBRATION, train=True), shape), has_vnni())
         found = {"top1_val_fp32": top1(onnx_bytes, pixels, y[:JUDGED]), "top1_val_int8": top1(onnx_int8, pixels, y[:JUDGED])}
     except ExportError:
         return {}
@@ -121,6 +137,8 @@ def latency_row(r: Latency) -> dict[str, Any]:
         "logits_differ": r.parity,
         "engine": r.engine,
         "processes": r.processes,
+        "process": r.process,
+        "clock_mhz": r.clock_mhz,
     }
 
 

@@ -120,6 +120,8 @@ class Settings:
     def differences(self, before: Mapping[str, Any], but: tuple[str, ...] = ()) -> list[str]:
         """What differs from the settings of an earlier run, as `key: before → now`, but for what may (and for `but`)."""
         now = self.to_dict()
+        if "hardware" in before and "precision" not in before["hardware"]:
+            return ["latencies: an older version's protocol → this one's, whose values do not compare"]
         lines = []
         for key in sorted(now):
             if key in FREE or key in but:

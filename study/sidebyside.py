@@ -90,7 +90,12 @@ def _blocks(meter: Meter, subjects: Sequence[tuple[str, Any]], rows: list[dict[s
     found = []
     for name, architecture in _architectures(subjects, rows).items():
         tell(f"taking {name} apart", 0)
-        for p in breakdown(meter, architecture):
+        try:
+            parts = breakdown(meter, architecture)
+        except MeasureError:  # a beginning that cannot be exported: the net has no shares, the table goes on
+            continue
+        name += " (without its gates, all blocks kept)" if architecture.gates else ""
+        for p in parts:
             found.append({"net": name, "part": p.name, "ms": p.ms, "share": p.share, "low": p.low, "high": p.high})
     return found
 
@@ -189,7 +194,8 @@ def measured(
                     "high_ms": m.high_ms,
                     "n": m.n,
                     "macs_m": macs / 1e6,
-                    "gmac_per_s": macs * m.batch / m.latency_ms / 1e6,
+                    # of a gated net not all mult-adds are done
+                    "gmac_per_s": macs * m.batch / m.latency_ms / 1e6 if m.keep_rate is None else float("nan"),
                     "keep_rate": m.keep_rate,
                     "runtime": m.runtime,
                     "threads": m.threads,
@@ -197,6 +203,13 @@ def measured(
                     "precision": m.precision,
                     "busy": m.busy,
                     "stopped": m.stopped,
+                    "least_ms": m.least_ms,
+                    "pace": m.pace,
+                    "logits_differ": m.parity,
+                    "engine": m.engine,
+                    "process": m.process,
+                    "clock_mhz": m.clock_mhz,
+                    "options": "/".join(meter.setting.key.split("/")[4:]),
                     "machine": m.machine,
                     "measured_at": now,
                 }
@@ -243,10 +256,20 @@ def show(table: pd.DataFrame, console: Console, images: str = "") -> None:
             f"{r.low_ms:.3f}–{r.high_ms:.3f}",
             str(r.n),
             f"{r.macs_m:.2f}",
-            f"{r.gmac_per_s:.2f}",
+            "" if pd.isna(r.gmac_per_s) else f"{r.gmac_per_s:.2f}",
             keep,
             *more,
         )
     console.print(shown) if console.is_terminal else Console(width=160).print(shown)
+    if "pace" in table:
+        console.print(
+            f"At the best pace that the reference nets showed here: they ran {1 / table.pace.iloc[0] - 1:.1%} slower meanwhile, "
+            "and by so much the values lie below the calm visits (least_ms in the csv: the least that was seen).",
+            highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if first.precision == "int8":
+        console.print("Accuracy in int8 is another than in fp32 and not measured here (search.py and train.py do).")
+    if "process" in table and (table.process == "caller").any():
+        console.print("Measured in this process: a module that no other process can make again is among the nets.")
     if table.busy.any():
         console.print("The machine was busy meanwhile: the reference nets ran unsteadily. Measure again on a quiet machine.")

@@ -13,6 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
+from hardware.errors import MeasureError
+from hardware.export import ExportError
 from hardware.meter import Meter
 from hardware.runtimes import RuntimeUnavailable, runtime_skips
 from searchspace import card
@@ -132,6 +134,8 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         found_here = latency_row(measured) | (int8_accuracy(bench, target) if measured.precision == "int8" else {})
         found |= found_here
         update_card(target, found_here)
+    except (MeasureError, ExportError) as error:
+        raise SettingsError(f"net: {name} is trained, but cannot be exported or measured: {error}") from None
     except CheckpointError as error:
         raise SettingsError(f"name={settings.name}: {error}") from None
     except FloatingPointError as error:

@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from hardware.lock import lock_name, shared
 from hardware.meter import Latency, Meter
 from hardware.predictor import LatencyPredictor
+from hardware.subject import settled
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
 from searchspace.named import resolve
@@ -30,6 +32,7 @@ from trainers.data import ImageData
 from trainers.supervised import Fit, Recipe, fit
 
 LEAST_KEPT = 0.25  # share of gated blocks; a net that keeps less is a shallower net at the price of training a deep one
+CALIBRATION = 128  # training images for int8
 IMAGES = 64  # validation images that a gated net's latency is the mean of
 Report = Callable[[str, Any], None]  # called with a key and a value as soon as it is known
 
@@ -152,8 +155,8 @@ class Bench:
         # was never trained shrink layer by layer into denormal numbers, which are slow
         subject = net if candidate.gated or candidate.architecture is None else candidate.architecture
         return self.meter.measure(
-            [subject], input_shape=self.input_shape(candidate), images=self.data.sample(IMAGES), mean=self.data.mean,
-            std=self.data.std,
+            [subject], input_shape=self.input_shape(candidate), images=self.images(), mean=self.data.mean,
+            std=self.data.std, calibration=self.calibration(),
         )[0]  # fmt: skip
 
     def bounds(self, architecture: Architecture) -> tuple[Latency, Latency]:
@@ -161,10 +164,18 @@ class Bench:
         size = architecture.resolution
         shape = (self.settings.hardware["batch"], self.data.channels, size, size)
         least, dense = self.meter.measure(
-            [closed(architecture), architecture.without_gates()],
-            input_shape=shape, images=self.data.sample(IMAGES), mean=self.data.mean, std=self.data.std,
+            [closed(cast(Network, settled(architecture))), architecture.without_gates()],
+            input_shape=shape, images=self.images(), mean=self.data.mean, std=self.data.std,
         )  # fmt: skip
         return least, dense
+
+    def images(self) -> np.ndarray:
+        """Validation images that gated nets decide on; as many as a batch at least."""
+        return self.data.sample(max(IMAGES, self.settings.hardware["batch"]))
+
+    def calibration(self) -> np.ndarray | None:
+        """Training images, where int8 needs its ranges."""
+        return self.data.sample(CALIBRATION, train=True) if self.settings.hardware.get("precision") == "int8" else None
 
 
 def run_trial(
@@ -218,7 +229,8 @@ def run_trial(
 
 
 def _refuse_by_prediction(candidate: Candidate, predictor: LatencyPredictor | None, budget: float, report: Report) -> None:
-    """A found net that is over the budget by more than the predictor ever errs; anchors, which the report shows, are measured."""
+    """A found net that is over the budget by more than the predictor errs in 95 % of cases; anchors, which the report shows, are
+    measured."""
     if predictor is None or candidate.architecture is None or candidate.net:
         return
     if predictor.clearly_over(candidate.architecture, budget):
@@ -234,6 +246,8 @@ def _refuse_by_prediction(candidate: Candidate, predictor: LatencyPredictor | No
 def _tell(report: Report, latency: Latency, meter: Meter) -> None:
     report("slices", [(round(began, 6), round(ended, 6)) for began, ended in meter.slices])  # when the device was held
     meter.slices.clear()
+    for key in ("machine", "engine", "precision", "threads", "batch", "pace", "least_ms"):
+        report(key, getattr(latency, key))
     report("latency_ms", latency.latency_ms)
     report("latency_low_ms", latency.low_ms)
     report("latency_high_ms", latency.high_ms)

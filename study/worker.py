@@ -105,10 +105,14 @@ class Searcher:
         for _ in range(EDIT_TRIES if parents else 0):
             parent = self.rng.choice(parents)
             net = edited(self.bench.space, Architecture.from_dict(parent.user_attrs["architecture"]), self.rng)
-            if net.id not in tried:
+            if net.id not in tried and not self._clearly_over(net):
                 attrs = {"origin": self.origin, "architecture": net.to_dict(), "edit_of": parent.user_attrs["id"]}
                 self.study.enqueue_trial(self.bench.space.encode(net), user_attrs=attrs)
                 return
+
+    def _clearly_over(self, net: Architecture) -> bool:
+        budget, predictor = self.bench.settings.max_latency_ms, self.bench.predictor
+        return budget is not None and predictor is not None and not net.gates and predictor.clearly_over(net, budget)
 
     def _searched(self, trial: FrozenTrial) -> bool:
         return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
@@ -251,7 +255,11 @@ class Searcher:
         if len({net for net, _ in static}) < LEAST or (self.bench.predictor and len(static) == self.learnt_of):
             return
         self.learnt_of = len(static)
-        self.bench.predictor = p = LatencyPredictor.fit(static)
+        try:
+            self.bench.predictor = p = LatencyPredictor.fit(static)
+        except Exception:  # a plug-in's block, or a fit that does not converge: the search goes on without
+            self.bench.predictor = None
+            return
         self.study.set_user_attr("predictor", {"n": p.n, "error": p.error, "upper": p.upper, "tau": p.tau})
 
     def _constrain(self, trial: optuna.Trial, latency_ms: float) -> None:

@@ -61,11 +61,12 @@ class ImageData:
         """Number of validation images."""
         return len(self.val[1])
 
-    def sample(self, n: int) -> np.ndarray:
-        """(n, C, H, W) uint8: the first validation images of a fixed shuffle, for measuring and for parity. Sets with
-        fewer images repeat them."""
-        order = np.random.default_rng(SPLIT_SEED).permutation(len(self.val[1]))
-        return self.val[0][torch.from_numpy(np.resize(order, n))].permute(0, 3, 1, 2).contiguous().numpy()
+    def sample(self, n: int, train: bool = False) -> np.ndarray:
+        """(n, C, H, W) uint8: the first validation images (or training ones) of a fixed shuffle, for measuring and for parity.
+        Sets with fewer images repeat them."""
+        x, y = self.train if train else self.val
+        order = np.random.default_rng(SPLIT_SEED).permutation(len(y))
+        return x[torch.from_numpy(np.resize(order, n))].permute(0, 3, 1, 2).contiguous().numpy()
 
     def open_test(self, net_id: str, seed: int, resolution: int | None = None) -> Pair:
         """All test images. Raises TestSealed before the finalists' stage and on a second call for one net and seed.

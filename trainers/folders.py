@@ -104,10 +104,11 @@ class FolderData:
         """The Lightning data module of one net."""
         return FolderModule(self, resolution, recipe)
 
-    def sample(self, n: int) -> np.ndarray:
-        """(n, 3, size, size) uint8: validation images of a fixed shuffle."""
-        order = np.resize(np.random.default_rng(SPLIT_SEED).permutation(len(self.val_files[1])), n)
-        images = _Images(self.val_files, _centred(self.size))
+    def sample(self, n: int, train: bool = False) -> np.ndarray:
+        """(n, 3, size, size) uint8: validation images (or training ones) of a fixed shuffle."""
+        files = self.train_files if train else self.val_files
+        order = np.resize(np.random.default_rng(SPLIT_SEED).permutation(len(files[1])), n)
+        images = _Images(files, _centred(self.size))
         return torch.stack([images[int(i)][0] for i in order]).numpy()
 
     def open_test(self, net_id: str, seed: int, resolution: int | None = None) -> Pair:

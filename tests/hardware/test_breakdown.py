@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hardware import Meter
-from hardware.breakdown import beginnings, breakdown, names, parts_of
+from hardware.breakdown import PLACE, beginnings, breakdown, names, parts_of
 from hardware.meter import Latency
 from searchspace import anchor
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
@@ -22,9 +22,9 @@ def test_differences_add_up_and_carry_their_errors():
     rows = [row(1.0, [1.0] * 9), row(3.0, [2.97, 3.0, 3.03] * 3), row(4.0, [4.0] * 9)]
     parts = parts_of(rows, ["stem", "block", "head"])
     assert [p.ms for p in parts] == [1.0, 2.0, 1.0] and sum(p.share for p in parts) == pytest.approx(1)
-    assert parts[0].low == parts[0].share == parts[0].high  # nothing moved
-    assert 0.002 < parts[1].high - parts[1].share < 0.02
-    assert parts[2].high - parts[2].share == pytest.approx(parts[1].high - parts[1].share)  # the same doubt, at its other end
+    assert parts[0].high - parts[0].share == pytest.approx(PLACE * 1.0 / 4.0)  # nothing moved but where it lies
+    assert 0.003 < parts[1].high - parts[1].share < 0.02
+    assert parts[2].high - parts[2].share > parts[1].high - parts[1].share  # the same doubt at its other end, and its own
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2-0.5-32", "mobilenet_v3_small-0.5-64", "skipnet_20-ff1"])

@@ -68,11 +68,18 @@ def test_interval_over_images_covers_the_mean_of_all_images():
     assert hits >= 280
 
 
-def test_several_processes_halve_the_error_unless_they_disagree():
-    one = Estimate(2.0, 2.0 * math.exp(-0.02), 2.0 * math.exp(0.02), 0.01, 1.9, 24)
-    assert together([one]) == Estimate(*(pytest.approx(v) for v in vars(one).values()))
-    four = together([one] * 4)
+def test_several_processes_halve_their_own_error_and_keep_what_they_share():
+    def one(ms, common=0.0, end_ms=9.0):
+        return Estimate(ms, ms * math.exp(-0.02), ms * math.exp(0.02), 0.01, common, end_ms, 0.95 * ms, 24)
+
+    alone = together([one(2.0)])
+    assert (alone.ms, alone.low_ms, alone.high_ms) == tuple(pytest.approx(2 * math.exp(x)) for x in (0, -0.02, 0.02))
+    four = together([one(2.0)] * 4)
     assert four.ms == pytest.approx(2.0) and four.high_ms == pytest.approx(2 * math.exp(0.01)) and four.n == 96
-    other = Estimate(2.2, 2.2 * math.exp(-0.02), 2.2 * math.exp(0.02), 0.01, 2.1, 24)
-    two = together([one, other])
-    assert two.ms == pytest.approx(math.sqrt(4.4)) and two.low_ms < 2.0 < 2.2 < two.high_ms and two.least_ms == 1.9
+    assert four.least_ms == pytest.approx(1.9) and together([one(2.0), one(2.0, end_ms=1.5)]).low_ms == 1.5
+    shared = together([one(2.0, common=0.012)] * 4)  # 0.016 of its own, 0.012 of the images
+    assert math.log(shared.high_ms / 2) == pytest.approx(math.hypot(0.008, 0.012))
+    apart = together([one(2.0), one(2.2), one(2.1)])
+    assert math.log(apart.high_ms / apart.ms) == pytest.approx(
+        4.3027 * np.std(np.log([2.0, 2.2, 2.1]), ddof=1) / math.sqrt(3), rel=1e-3
+    )

@@ -63,7 +63,7 @@ def test_a_skipped_block_is_not_run():
 
 @pytest.mark.parametrize("name", ["skipnet_20-ff1", "skipnet_20-ff2", "skipnet_20-rnn", "mobilenet_v2-0.5-32-rnn"])
 def test_closed_gates_stay_closed(name):
-    net = closed(ss.anchor(name, classes=10))
+    net = closed(ss.build(ss.anchor(name, classes=10)))
     _, kept = net.run(10 * torch.randn(5, 3, 32, 32))
     assert not kept.any() and kept.shape[1] > 0
 

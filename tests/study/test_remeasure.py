@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from hardware.meter import Latency, MeasureError
+from hardware.setting import Setting
 from searchspace import card
 from searchspace.anchors import anchor
 from searchspace.network import build
@@ -27,6 +28,8 @@ CPU = {"device": "cpu", "runtime": "onnxruntime", "threads": 1, "batch": 1, "pre
 
 class Clock:
     """A meter that gives every net `ms`, refuses gated ones in batches, and remembers what it was asked."""
+
+    setting = Setting()
 
     def __init__(self, ms=1.0, hardware=CPU):
         self.ms, self.hardware, self.asked = ms, hardware, []
