@@ -118,7 +118,7 @@ RUNTIMES: dict[str, Callable[[], type[Runtime]]] = {
     "cuda_graph": _lazy("torch_runtimes", "CudaGraph"),
 }
 DEFAULTS = {"cpu": "onnxruntime", "cuda": "cuda_graph"}
-ABSENT = {"tensorrt": "TensorRT is not among the runtimes of this version: use onnxruntime on the CPU, cuda_graph or compiled on CUDA"}
+ABSENT = {"tensorrt": "TensorRT is not among the runtimes: use onnxruntime on the CPU, cuda_graph or compiled on CUDA"}
 
 
 def runtime_class(setting: Setting) -> type[Runtime]:
