@@ -11,7 +11,7 @@ from analysis.records import Record
 MEANS = {
     "launch": "most of its time does not depend on the amount of work",
     "bandwidth": "work costs, but arithmetic is not what it waits for",
-    "compute": "it does most of the arithmetic that this machine can",
+    "compute": "it does at least half of the arithmetic that this machine was seen to do",
 }
 RULE = (
     "Told by growth: the net's time with four images at once, with all widths doubled, and with one block more a stage, and its "
