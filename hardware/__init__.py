@@ -4,9 +4,10 @@
     with Meter("cpu") as meter:                       # or Meter("cpu", runtime="eager", threads=2, batch=8)
         rows = meter.measure([architecture, module], input_shape=(1, 3, 224, 224))
 
-to a file    export, stitch (gated nets), int8
+to a file    export, stitch (gated nets), int8, files (which of them)
 run          setting (how), runtimes (the registry), onnx_runtimes, torch_runtimes
-measure      meter (the face) -> subject -> job -> client | server -> session -> rounds -> estimate; references, history
+measure      meter (the face) -> subject -> job -> client | server -> session -> rounds -> estimate; references, history;
+             latency (what comes out)
 calm         lock, quiet, memory
 say more     comparison, regime, breakdown, predictor and work, machine
 """
@@ -19,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hardware.errors import MeasureError as MeasureError
     from hardware.export import ExportError as ExportError
-    from hardware.meter import Latency as Latency
+    from hardware.latency import Latency as Latency
     from hardware.meter import Meter as Meter
     from hardware.runtimes import RuntimeUnavailable as RuntimeUnavailable
 
 _WHERE = {
     "ExportError": "export",
-    "Latency": "meter",
+    "Latency": "latency",
     "MeasureError": "errors",
     "Meter": "meter",
     "RuntimeUnavailable": "runtimes",

@@ -16,23 +16,22 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class OnnxRuntime(Runtime):
+class FromFile(Runtime):
+    """What runs a file: a module becomes one first."""
+
+    from_file = True
+
+    def _prepare(self, module: nn.Module, shape: tuple[int, ...], mean: Any, std: Any, images: Any) -> None:
+        from hardware.files import onnx_file  # brings torch
+
+        self.open(onnx_file(module, shape, self.setting.precision, mean, std, images))
+
+
+class OnnxRuntime(FromFile):
     """ONNX Runtime. int8: static, calibrated on images (hardware/int8.py)."""
 
     name = "onnxruntime"
     precisions: ClassVar[Mapping[str, tuple[str, ...]]] = {"cpu": ("fp32", "int8")}
-    from_file = True
-
-    def _prepare(self, module: nn.Module, shape: tuple[int, ...], mean: Any, std: Any, images: Any) -> None:
-        from hardware.export import to_onnx
-
-        data = to_onnx(module, shape, mean, std)
-        if self.setting.precision == "int8":
-            from hardware.int8 import quantised
-            from hardware.machine import has_vnni
-
-            data = quantised(data, images, has_vnni())
-        self.open(data)
 
     def open(self, onnx_bytes: bytes) -> None:
         import onnxruntime
@@ -58,21 +57,15 @@ class OnnxRuntime(Runtime):
         return f"onnxruntime {version('onnxruntime')}"
 
 
-class OpenVino(Runtime):
+class OpenVino(FromFile):
     """OpenVINO (the extra `openvino`), one stream, latency hint, fp32."""
 
     name = "openvino"
-    from_file = True
 
     def __init__(self, setting: Setting):
         super().__init__(setting)
         if find_spec("openvino") is None:
             raise RuntimeUnavailable("openvino is not installed: pip install -e '.[openvino]', or use onnxruntime")
-
-    def _prepare(self, module: nn.Module, shape: tuple[int, ...], mean: Any, std: Any, images: Any) -> None:
-        from hardware.export import to_onnx
-
-        self.open(to_onnx(module, shape, mean, std))
 
     def open(self, onnx_bytes: bytes) -> None:
         import openvino

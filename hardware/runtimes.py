@@ -15,6 +15,7 @@ Importing this imports neither torch nor an engine: the process that measures ON
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -33,7 +34,7 @@ class RuntimeUnavailable(RuntimeError):
     """This runtime cannot run here, or not this kind of net; the text is one line with the cure."""
 
 
-class Runtime:
+class Runtime(ABC):
     """One prepared network. `skips`: whether a gated net runs, its skipped blocks truly not run; `from_file`: whether what is
     prepared is an ONNX file (`open`); `precisions`: by kind of device."""
 
@@ -70,24 +71,25 @@ class Runtime:
             raise RuntimeUnavailable(f"{self.name} cannot skip the blocks of a gated net: use runtime={skipping}")
         self._prepare(module, tuple(input_shape), mean, std, images)
 
+    @abstractmethod
     def _prepare(self, module: nn.Module, shape: tuple[int, ...], mean: Any, std: Any, images: Any) -> None:
-        raise NotImplementedError
+        """`prepare` of a net that this runtime can run."""
 
     def open(self, onnx_bytes: bytes) -> None:
         """Make ready to run an ONNX file of hardware/export.py (of runtimes that are `from_file`)."""
         raise RuntimeUnavailable(f"{self.name} runs modules, not ONNX files")
 
+    @abstractmethod
     def load(self, pixels: np.ndarray) -> Any:
         """What `run` takes, made outside the clock."""
-        raise NotImplementedError
 
+    @abstractmethod
     def run(self, x: Any) -> Any:
         """One inference."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, out: Any) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits (N, classes) and decisions (N, gates) or None."""
-        raise NotImplementedError
 
     @contextmanager
     def ready(self) -> Iterator[None]:
@@ -101,9 +103,9 @@ class Runtime:
         return (clock() - start) * 1e3
 
     @classmethod
+    @abstractmethod
     def version(cls) -> str:
         """Of the library that computes."""
-        raise NotImplementedError
 
 
 def _lazy(module: str, name: str) -> Callable[[], type[Runtime]]:

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from hardware.export import ExportError, Stats, deployed, evaluating, is_gated, to_onnx
+from hardware.export import ExportError, Stats, deployed, evaluating, is_gated
+from hardware.files import onnx_file
 from hardware.job import PROBED, Job
 from hardware.setting import Setting
 from searchspace.architecture import Architecture
@@ -105,14 +106,10 @@ def job_of(
         raise ValueError("its logits are not finite (NaN or infinite weights?)")
     job = Job(subject.name, shape, gated, pixels, logits, kept, mean=mean, std=std)
     if from_file:
-        job.onnx = to_onnx(module, shape, mean, std)
-        if setting.precision == "int8":
-            from hardware.int8 import quantised
-            from hardware.machine import has_vnni
-
-            seen = images if calibration is None else calibration
-            fits = seen is not None and np.shape(seen)[1] == shape[1]
-            job.onnx = quantised(job.onnx, pixels_for(seen, shape) if fits else _noise(shape, 64), has_vnni())
+        seen = images if calibration is None else calibration
+        fits = seen is not None and np.shape(seen)[1] == shape[1]
+        ranges = pixels_for(seen, shape) if fits and setting.precision == "int8" else _noise(shape, MIN_IMAGES)
+        job.onnx = onnx_file(module, shape, setting.precision, mean, std, ranges)
     elif subject.settled:
         job.architecture = module.architecture.to_dict()  # type: ignore[union-attr, operator]
         job.imports = _families_of(module.architecture)  # type: ignore[arg-type]

@@ -10,9 +10,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import optuna
+from optuna.trial import TrialState
+
 from searchspace.architecture import Architecture
 from searchspace.neighbourhood import edited
 from searchspace.space import SearchSpace
+from study.storage import is_row
 
 STARTS = 8
 EDITS = (1, 2, 3)  # choices changed, each as likely
@@ -36,3 +40,25 @@ def starts(space: SearchSpace, anchors: Sequence[Architecture], n: int, rng: ran
 def drawn(space: SearchSpace, n: int, rng: random.Random) -> list[Architecture]:
     """`n` nets of the space, each choice uniform (a net may come twice)."""
     return [space.walk(lambda name, choices: rng.choice(choices)) for _ in range(n)]
+
+
+def head_start(control: optuna.Study, study: optuna.Study) -> None:
+    """A control that searches by mult-adds differs from the search in that alone: it knows the anchors (as hidden copies, which
+    are no rows of it) and begins with the same nets."""
+    if "starts" in control.user_attrs:
+        return
+    trials = [t for t in study.get_trials(deepcopy=False) if is_row(t)]
+    begun = [t for t in trials if "fixed_params" in t.system_attrs and t.user_attrs.get("origin") == "search"]
+    begun = [t for t in begun if "edit_of" not in t.user_attrs and "retry_of" not in t.user_attrs]
+    control.set_user_attr("starts", len(begun))
+    for t in trials:
+        attrs = t.user_attrs
+        if attrs.get("origin") == "anchor" and t.state == TrialState.COMPLETE and t.params and "architecture" in attrs:
+            kept = {k: attrs[k] for k in ("id", "architecture", "latency_ms", "macs_m", "top1_val")}
+            control.add_trial(optuna.trial.create_trial(
+                params=t.params, distributions=t.distributions, values=[attrs["top1_val"], attrs["macs_m"]],
+                user_attrs={**kept, "duplicate_of": t.number, "copied": True},
+            ))  # fmt: skip
+    for t in begun:
+        attrs = {"origin": "control", "architecture": t.user_attrs["architecture"]}
+        control.enqueue_trial(t.system_attrs["fixed_params"], user_attrs=attrs)

@@ -32,6 +32,7 @@ from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
 from study.samplers import make
 from study.settings import Settings
+from study.starts import head_start
 from study.storage import CONTROL, HEARTBEAT_S, is_row, mine, open_storage, open_study, url_of
 from study.tracking import Tracker, tracker
 from study.trial import Bench, Candidate, OverBudget, run_trial
@@ -265,28 +266,6 @@ class Searcher:
     def _constrain(self, trial: optuna.Trial, latency_ms: float) -> None:
         if (budget := self.bench.settings.max_latency_ms) is not None:
             trial.set_constraint("latency_ms", latency_ms / budget - 1)  # <= 0: feasible; as a share, whatever the unit
-
-
-def head_start(control: optuna.Study, study: optuna.Study) -> None:
-    """A control that searches by mult-adds differs from the search in that alone: it knows the anchors (as hidden copies, which
-    are no rows of it) and begins with the same nets."""
-    if "starts" in control.user_attrs:
-        return
-    trials = [t for t in study.get_trials(deepcopy=False) if is_row(t)]
-    begun = [t for t in trials if "fixed_params" in t.system_attrs and t.user_attrs.get("origin") == "search"]
-    begun = [t for t in begun if "edit_of" not in t.user_attrs and "retry_of" not in t.user_attrs]
-    control.set_user_attr("starts", len(begun))
-    for t in trials:
-        attrs = t.user_attrs
-        if attrs.get("origin") == "anchor" and t.state == TrialState.COMPLETE and t.params and "architecture" in attrs:
-            kept = {k: attrs[k] for k in ("id", "architecture", "latency_ms", "macs_m", "top1_val")}
-            control.add_trial(optuna.trial.create_trial(
-                params=t.params, distributions=t.distributions, values=[attrs["top1_val"], attrs["macs_m"]],
-                user_attrs={**kept, "duplicate_of": t.number, "copied": True},
-            ))  # fmt: skip
-    for t in begun:
-        attrs = {"origin": "control", "architecture": t.user_attrs["architecture"]}
-        control.enqueue_trial(t.system_attrs["fixed_params"], user_attrs=attrs)
 
 
 def main(folder: Path, index: int) -> None:

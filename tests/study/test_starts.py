@@ -12,7 +12,7 @@ from searchspace.anchors import anchor
 from searchspace.architecture import Architecture
 from searchspace.space import SearchSpace
 from study.search import _queue_starts, _what_it_costs
-from study.starts import drawn, starts
+from study.starts import drawn, head_start, starts
 from study.storage import FINALISTS, is_row, open_storage, open_study
 from study.tracking import NoTracker
 from tests.study.test_worker import SPACE, FakeBench, measured, rows
@@ -92,7 +92,7 @@ def test_a_control_by_mult_adds_begins_as_the_search_did(study, monkeypatch):
     worker.Searcher(study, bench, "tpe", 0, "search", NoTracker(), edits=True).run()
     control = open_study(study._storage, "s.control", ["maximize", "minimize"])
     for _ in range(2):
-        worker.head_start(control, study)
+        head_start(control, study)
     worker.Searcher(control, bench, "tpe", 0, "control", NoTracker(), edits=True).run()
     begun = [t.user_attrs["id"] for t in rows(study) if t.user_attrs["origin"] == "search"][: study.user_attrs["starts"]]
     ours = rows(control)
