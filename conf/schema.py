@@ -70,6 +70,29 @@ class Trainer:
 
 
 @dataclass
+class Hrl:
+    """SkipNet's second stage (trainers/skipnet.py, study/stages.py). `skip_alpha`: null takes the net's own; `cost`: what a
+    gate's reward is worth, one | macs | time (measured here)."""
+
+    epochs: int = 5
+    lr: float = MISSING
+    skip_alpha: Optional[float] = None
+    cost: str = "one"
+    beta: float = 1.0
+    weight: float = 0.01
+    reduction: str = "sum"
+    baseline: str = "none"
+    sharpen: float = 1.0
+
+
+@dataclass
+class SkipTrainer(Trainer):
+    """The recipe with SkipNet's second stage."""
+
+    hrl: Hrl = field(default_factory=Hrl)
+
+
+@dataclass
 class Data:
     """A data set. `resolution`: of the anchors; `resolutions`: those the search may choose from; `crop`: pixels (of the set's
     own size) by which the augmentation shifts; `flip`: whether it mirrors; `max_latency_ms`: the budget where none is given."""
@@ -144,6 +167,7 @@ class Train(Common):
 
     net: str = MISSING
     init: Optional[str] = None
+    control: Optional[str] = None
     hardware: Hardware = MISSING
     trainer: Trainer = MISSING
     data: Data = MISSING
@@ -194,3 +218,4 @@ def register() -> None:
         store.store(name=f"schema_{name}", node=node)
     for name, node in GROUPS.items():
         store.store(group="schema", name=name, node=node)
+    store.store(group="schema", name="skip_trainer", node=SkipTrainer)

@@ -52,6 +52,7 @@ FAMILIES: dict[str, Family] = {
     "separable": Family("separable", "never"),
     "inverted": Family("inverted", "equal", expands=True),
     "residual": Family("residual", "always"),
+    "projection": Family("projection", "never"),
 }
 
 

@@ -119,10 +119,23 @@ class Residual(ConvBlock):
         return self.last(y + s)
 
 
+class Projection(ConvBlock):
+    """What a strided residual block leaves when it is skipped, as a block of its own: 1x1 convolution and normalisation. For
+    static twins (searchspace/twins.py); no space offers it."""
+
+    def __init__(self, channels_in: int, spec: Block):
+        super().__init__(channels_in, spec)
+        self.project = conv_norm(channels_in, spec.out, spec.kernel, spec.stride)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.project(x)
+
+
 BLOCKS: dict[str, Callable[[int, Block], ConvBlock]] = {
     "separable": Separable,
     "inverted": InvertedResidual,
     "residual": Residual,
+    "projection": Projection,
 }
 
 

@@ -40,6 +40,12 @@ class FeedForwardGate(nn.Module):
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
         return ()
 
+    def sharpen(self, factor: float) -> None:
+        """Multiplies the logits."""
+        with torch.no_grad():
+            self.decision.weight.mul_(factor)
+            self.decision.bias.mul_(factor)
+
     def close(self) -> None:
         """Never executes its block again, whatever it sees."""
         nn.init.zeros_(self.decision.weight)
@@ -81,6 +87,12 @@ class RecurrentGate(nn.Module):
     def start(self, x: Tensor) -> tuple[Tensor, ...]:
         zeros = x.new_zeros(x.shape[0], STATE)
         return zeros, zeros.clone()
+
+    def sharpen(self, factor: float) -> None:
+        """Multiplies the logit (of all gates that share the core)."""
+        with torch.no_grad():
+            self.core.decision.weight.mul_(factor)
+            self.core.decision.bias.mul_(factor)
 
     def close(self) -> None:
         """Never executes its block again, whatever it sees (with it all gates that share its core)."""

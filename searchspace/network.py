@@ -95,8 +95,10 @@ class Network(nn.Module):
 
     def masked(self, x: Tensor, how: str = "threshold", force: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Every block on every image, mixed by the decisions: logits (N, classes), decisions (N, gates) as float."""
-        x = self.stem(x)
         asked = _Decisions(x, force, len(self.gates))
+        return self._masked(self.stem(x), how, asked), asked.kept()
+
+    def _masked(self, x: Tensor, how: str, asked: _Decisions) -> Tensor:
         for block, gate in self.steps():
             if gate is None:
                 x = block(x)
@@ -105,7 +107,15 @@ class Network(nn.Module):
             s = block.shortcut(x)
             mask = g.to(s.dtype)[:, None, None, None]
             x = mask * block.join(block.body(x), s) + (1 - mask) * s
-        return self.head(x), asked.kept()
+        return self.head(x)
+
+    def sampled(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Every block on every image, mixed by decisions that are drawn (or `given`, (N, gates) of 0 and 1): logits (N, classes),
+        decisions (N, gates) as float, without gradient, and the probabilities to keep (N, gates) that the gates gave on the way,
+        with gradient."""
+        asked = _Decisions(x, None, len(self.gates), given)
+        logits = self._masked(self.stem(x), "sample", asked)
+        return logits, asked.kept(), torch.stack(asked.p, 1)
 
     @torch.no_grad()
     def run(self, x: Tensor, force: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -131,10 +141,13 @@ class Network(nn.Module):
 
 
 class _Decisions:
-    """The gates' decisions of one pass, with the RNN state that runs through them."""
+    """The gates' decisions of one pass, with the RNN state that runs through them. `force`: instead of the gates, which are
+    not asked; `given`: instead of what would be drawn from their answers."""
 
-    def __init__(self, x: Tensor, force: Tensor | None, gates: int):
+    def __init__(self, x: Tensor, force: Tensor | None, gates: int, given: Tensor | None = None):
         self.taken: list[Tensor] = []
+        self.p: list[Tensor] = []
+        self.given = given
         self.state: tuple[Tensor, ...] | None = None
         self.rows = x
         if force is not None:
@@ -154,7 +167,8 @@ class _Decisions:
                 self.state = tuple(state)
             else:
                 (p,) = gate(x)
-            g = decide(p, how)
+            self.p.append(p)
+            g = decide(p, how) if self.given is None else self.given[:, len(self.taken)].to(p.dtype)
         self.taken.append(g)
         return g
 
@@ -182,6 +196,17 @@ def closed(net: Network) -> Network:
     for gate in net.gates.values():
         gate.close()  # type: ignore[operator]
     return net.eval()
+
+
+def sharpened(net: Network, factor: float) -> None:
+    """Every gate's logits times `factor`, in place, once a module: SkipNet's code does so before its second stage on ImageNet
+    (20), so that what is drawn is nearly what was decided."""
+    seen: set[int] = set()
+    for gate in net.gates.values():
+        part = getattr(gate, "core", gate)
+        if id(part) not in seen:
+            seen.add(id(part))
+            gate.sharpen(factor)  # type: ignore[operator]
 
 
 def build(architecture: Architecture, execution: str = "gather") -> Network:

@@ -27,7 +27,7 @@ from study.storage import FINALISTS, HEARTBEAT_S, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
-from trainers.supervised import evaluate
+from trainers.judged import evaluate
 
 WAIT_S = 0.5
 
@@ -134,17 +134,21 @@ def candidate_of(attrs: dict[str, Any]) -> Candidate:
     return Candidate(architecture, attrs.get("net", ""))
 
 
-def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path, found: dict[str, Any], seed: int = 0) -> float:
-    """Writes nets/<id>/ and returns the ONNX file's parity with torch: largest difference of logits over largest logit."""
+def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path, found: dict[str, Any], seed: int = 0,
+         more: dict[str, Any] | None = None, suffix: str = "", exported: bool = True) -> float | None:  # fmt: skip
+    """Writes nets/<id><suffix>/, `more` into its card, and returns the ONNX file's parity with torch: largest difference of
+    logits over largest logit (None where `exported` is off: a net that is no net without its coins)."""
     data, s = bench.data, bench.settings
     net = net.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     shape = (1, *bench.input_shape(candidate)[1:])
-    onnx = to_onnx(net, shape, data.mean, data.std)
-    difference = parity(net, onnx, pixels_for(data.sample(IMAGES), shape), data.mean, data.std)
+    onnx, difference = None, None
+    if exported:
+        onnx = to_onnx(net, shape, data.mean, data.std)
+        difference = parity(net, onnx, pixels_for(data.sample(IMAGES), shape), data.mean, data.std)
     counted = count(net, shape)
     card.save(
         net,
-        folder / "nets" / candidate.id,
+        folder / "nets" / f"{candidate.id}{suffix}",
         {
             "id": candidate.id,
             "net": candidate.net,
@@ -167,6 +171,7 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
             "onnx_parity": difference,
             "latency": None,
             "machine": fingerprint(),
+            **(more or {}),
         },
         onnx,
     )

@@ -75,6 +75,8 @@ class Settings:
         _need(c["sampler"]["name"] in SAMPLERS, f"sampler={c['sampler']['name']}: must be one of {', '.join(SAMPLERS)}")
         check_hardware(c["hardware"])
         check_trainer(c["trainer"])
+        name = c["trainer"]["name"]
+        _need(name == "supervised", f"trainer={name}: train.py's; a search trains its gates jointly, with trainer=supervised")
         check_data(c["data"])
         check_logger(c["logger"])
         anchors = check_nets("anchors", c["anchors"])

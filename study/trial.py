@@ -29,6 +29,7 @@ from searchspace.named import resolve
 from searchspace.network import Network, build, closed
 from study.settings import Settings
 from trainers.data import ImageData
+from trainers.objectives import Objective
 from trainers.supervised import Fit, Recipe, fit
 
 LEAST_KEPT = 0.25  # share of gated blocks; a net that keeps less is a shallower net at the price of training a deep one
@@ -142,11 +143,13 @@ class Bench:
 
     def fit(
         self, candidate: Candidate, net: nn.Module, recipe: Recipe, on_epoch: Callable[[int, float], None],
-        data: ImageData | None = None, checkpoint: Path | None = None,
+        data: ImageData | None = None, checkpoint: Path | None = None, objective: Objective | None = None,
     ) -> Fit:  # fmt: skip
         """Trains in place, on the device that it shares with whoever measures: a meter gets its turn between two steps."""
         with shared(lock_name(recipe.device)) as breathe:
-            return fit(net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), between_steps=breathe)
+            return fit(
+                net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), breathe, objective
+            )  # fmt: skip
 
     def latency(self, candidate: Candidate, net: nn.Module) -> Latency:
         """On this study's hardware. On validation images a runtime proves that it computes what torch does, and a gated net

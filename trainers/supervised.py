@@ -1,8 +1,7 @@
-"""Supervised training under the Lightning Trainer: cross-entropy, and for gated nets the skip reward.
+"""Training under the Lightning Trainer, whatever the objective (trainers/objectives.py; cross-entropy, and for gated nets the
+skip reward, where none is given).
 
-SGD with momentum, linear warm-up, cosine to zero, label smoothing. Gated blocks train by straight-through gates; the loss is
-CE - skip_alpha / N * sum_i (1 - g_i), the mean over the batch (SkipNet, arXiv:1711.09485, eq. 6 with C_i = 1; there the
-reward comes by policy gradient after a first stage without it). No weight decay on depthwise filters (MobileNetV1, section
+SGD with momentum, linear warm-up, cosine to zero, label smoothing. No weight decay on depthwise filters (MobileNetV1, section
 3.2: "very little or no weight decay"), norms and biases.
 
 The same net, recipe, seed and thread count give bit-equal accuracy on one machine. Nothing is logged a step: a log costs
@@ -26,14 +25,14 @@ import lightning as L
 import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from searchspace.network import Network
 from trainers.checkpoint import CheckpointError as CheckpointError
 from trainers.checkpoint import EachEpoch, Recipe, check_checkpoint, made_by
 from trainers.data import ImageData
 from trainers.folders import FolderData
-from trainers.loaders import DataModule, epoch_seed, resized
+from trainers.loaders import DataModule, epoch_seed
+from trainers.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -55,17 +54,18 @@ class Supervised(L.LightningModule):
     std: Tensor
 
     def __init__(self, net: nn.Module, data: Any, recipe: Recipe, steps_per_epoch: int, origin: dict[str, Any] | None = None,
-                 between_steps: Callable[[], None] | None = None):  # fmt: skip
+                 between_steps: Callable[[], None] | None = None, objective: Objective | None = None):  # fmt: skip
         super().__init__()
+        self.objective = objective or Objective()
         self.net, self.recipe, self.steps_per_epoch, self.origin = net, recipe, steps_per_epoch, origin
         self.between_steps = between_steps or (lambda: None)
         self.images = 0  # trained on in this process, which a resumed training began later than epoch 1
         self.register_buffer("mean", torch.tensor(data.mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(data.std).view(1, -1, 1, 1), persistent=False)
-        self.skip_alpha = net.architecture.skip_alpha if isinstance(net, Network) else None
+        gated = isinstance(net, Network) and len(net.gates) > 0
         self.tally = torch.zeros(4)  # images, right, gates that ran, gates
         self.losses: Tensor | None = None
-        self.top1_val, self.keep_rate = math.nan, None if self.skip_alpha is None else math.nan
+        self.top1_val, self.keep_rate = math.nan, math.nan if gated else None
 
     def prepared(self, x: Tensor) -> Tensor:
         """Raw pixels -> what the net takes."""
@@ -82,9 +82,7 @@ class Supervised(L.LightningModule):
         self.between_steps()
         x, y = batch
         self.images += len(y)
-        loss = F.cross_entropy(self.net(self.prepared(x)), y, label_smoothing=self.recipe.label_smoothing)
-        if self.skip_alpha is not None and isinstance(self.net, Network) and self.net.last_kept is not None:
-            loss = loss - self.skip_alpha * (1 - self.net.last_kept).mean()
+        loss = self.objective.loss(self.net, self.prepared(x), y, self.recipe.label_smoothing)
         self.losses = loss.detach() if self.losses is None else self.losses + loss.detach()
         return loss
 
@@ -93,11 +91,12 @@ class Supervised(L.LightningModule):
         if losses is not None and not torch.isfinite(losses):
             raise FloatingPointError(f"the loss is not finite in epoch {self.current_epoch + 1}; a smaller trainer.lr may help")
         self.tally = torch.zeros(4, device=self.device)
+        self.objective.begin()
 
     def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
         self.between_steps()
         x, y = batch
-        self.tally += tally(self.net, self.prepared(x), y)
+        self.tally += tally(*self.objective.run(self.net, self.prepared(x)), y)
 
     def on_validation_epoch_end(self) -> None:
         self.top1_val, self.keep_rate = rates(self.tally)
@@ -137,19 +136,15 @@ def parameter_groups(net: nn.Module) -> list[tuple[bool, list[nn.Parameter]]]:
     return [(True, [p for p in parameters if id(p) in decaying]), (False, [p for p in parameters if id(p) not in decaying])]
 
 
-def tally(net: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """(4,): images, right ones, gates that ran, gates. x: what the net takes; net in eval mode."""
-    if isinstance(net, Network):
-        logits, kept = net.run(x)
-    else:
-        logits, kept = net(x), x.new_zeros(len(y), 0)
+def tally(logits: Tensor, kept: Tensor, y: Tensor) -> Tensor:
+    """(4,): images, right ones, gates that ran, gates."""
     right = (logits.argmax(1) == y).sum()
     return torch.stack(
         [
-            torch.tensor(float(len(y)), device=x.device),
+            torch.tensor(float(len(y)), device=y.device),
             right.float(),
             kept.float().sum(),
-            torch.tensor(float(kept.numel()), device=x.device),
+            torch.tensor(float(kept.numel()), device=y.device),
         ]
     )
 
@@ -162,23 +157,25 @@ def rates(counts: Tensor) -> tuple[float, float | None]:
 
 def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
         checkpoint: Path | None = None, resolution: int | None = None,
-        between_steps: Callable[[], None] | None = None) -> Fit:  # fmt: skip
-    """Trains `net` in place. `on_epoch(epoch, top1_val)` after each epoch; `between_steps()` before each batch, for whoever
-    wants the device for a moment. With `checkpoint`, goes on from it when it is there
+        between_steps: Callable[[], None] | None = None, objective: Objective | None = None) -> Fit:  # fmt: skip
+    """Trains `net` in place, by `objective`. `on_epoch(epoch, top1_val)` after each epoch; `between_steps()` before each batch,
+    for whoever wants the device for a moment. With `checkpoint`, goes on from it when it is there
     (CheckpointError when it is another net's, data's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
     that is not finite; Ctrl-C comes out as KeyboardInterrupt."""
     resolution = resolution or (net.architecture.resolution if isinstance(net, Network) else data.size)
     if recipe.device == "cpu":
         torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
+    net.train()  # Lightning leaves the mode as it finds it, and a net that was judged before is in eval mode
     batches: L.LightningDataModule
     if isinstance(data, FolderData):
         batches = data.module(resolution, recipe)
     else:
         batches = DataModule(data, resolution, recipe.batch_size, recipe.seed, recipe.device)
     steps = max(1, data.train_images // min(recipe.batch_size, data.train_images))
-    origin = made_by(net, recipe, data, resolution)
-    module = Supervised(net, data, recipe, steps, origin, between_steps)
+    objective = objective or Objective()
+    origin = made_by(net, recipe, data, resolution) | objective.told()
+    module = Supervised(net, data, recipe, steps, origin, between_steps, objective)
     if recipe.channels_last:
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
@@ -211,18 +208,6 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
                 signal.signal(signal.SIGINT, handler)  # which it leaves ignored
     seconds = time.monotonic() - begun
     return Fit(module.top1_val, module.keep_rate, recipe.epochs, seconds, module.images / max(seconds, 1e-9))
-
-
-def evaluate(
-    net: nn.Module, x: Tensor, y: Tensor, data: ImageData, resolution: int, batch_size: int = 512, device: str = "cpu"
-) -> tuple[float, float | None]:
-    """Top-1 in percent and keep rate on images x: (N, H, W, C) uint8, y: (N,)."""
-    module = Supervised(net, data, Recipe(1), 1).to(device).eval()
-    counts = torch.zeros(4, device=device)
-    with torch.inference_mode():
-        for a, b in zip(x.split(batch_size), y.split(batch_size), strict=True):
-            counts += tally(module.net, module.prepared(resized(a, resolution).to(device)), b.to(device))
-    return rates(counts)
 
 
 def _in_main_thread() -> bool:

@@ -11,7 +11,8 @@ import torch
 import searchspace as ss
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
 from trainers.data import load
-from trainers.supervised import CheckpointError, Recipe, evaluate, fit, parameter_groups
+from trainers.judged import evaluate
+from trainers.supervised import CheckpointError, Recipe, fit, parameter_groups
 
 BLOCKS = (Block("residual", 12, 2), Block("residual", 12, 1, gate="rnn"), Block("residual", 12, 1, gate="rnn"))
 GATED = Architecture(Stem(12), (Stage(BLOCKS),), Head(), 8, 10, 1, "shared", 0.1)
