@@ -80,7 +80,7 @@ def check_checkpoint(path: Path, now: dict[str, Any]) -> None:
         made = dict(torch.load(path, map_location="cpu", weights_only=True)["made_by"])
     except Exception as error:  # truncated, no zip file, foreign objects: torch raises what it pleases
         raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:150]}); remove it to begin again") from None
-    if differ := [f"{k}: {made.get(k)} → {v}" for k, v in now.items() if made.get(k) != v]:
+    if differ := [f"{k}: {made.get(k)} → {v}" for k in {**made, **now} if made.get(k) != (v := now.get(k))]:
         raise CheckpointError(
             f"{path} was made by another net, data or recipe ({'; '.join(differ)}); remove it or give another name="
         )

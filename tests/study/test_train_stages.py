@@ -62,7 +62,7 @@ def test_the_second_stage_alone_and_the_controls(both):
                  "trainer.hrl.cost=macs")  # fmt: skip
     assert card_of(cwd / more.stdout.splitlines()[-1])["skip_alpha"] == 2
     costs = json.loads((cwd / "outputs/more/costs.json").read_text())["macs"]
-    assert np.mean(costs) == pytest.approx(1) and costs[0] != 1
+    assert np.mean(costs) == pytest.approx(1)
     random = train(cwd, "control=random", f"net={target}", "name=random", "epochs=1")
     card = card_of(cwd / random.stdout.splitlines()[-1])
     assert (card["stage"], card["control_of"], card["latency"]) == ("random", str(target), None)
