@@ -7,6 +7,8 @@ without unpickling.
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -23,7 +25,7 @@ from study.curve import Curve
 from study.decisions import other_images, told, write_decisions
 from study.final_session import int8_accuracy, latency_row, update_card
 from study.finalists import save
-from study.folder import refuse_other_settings, remember
+from study.folder import put, refuse_other_settings, remember
 from study.settings import SettingsError
 from study.stages import Stage
 from study.tracking import check_login, tracker
@@ -32,6 +34,8 @@ from study.trial import Bench
 from trainers.data import ImageData
 from trainers.judged import judge
 from trainers.supervised import CheckpointError
+
+COMMAND = "command.txt"  # what was typed, for tables of trainings
 
 
 def train(config: Mapping[str, Any], folder: Path) -> Path:
@@ -46,6 +50,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
         console.print(f"{subject.name} is trained already; remove {folder} to begin again", highlight=False, soft_wrap=True)
         return target
     remember(settings, folder)
+    put(folder / COMMAND, shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
     curve = Curve(folder / "curve.csv")
     if curve.rows:
         stage, epoch, _ = curve.rows[-1]
@@ -59,6 +64,8 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
                 subject.net.load_state_dict(card.load(saved).state_dict())
                 continue
             found = _run_stage(stage, subject, bench, folder, saved, curve, run, console)
+    except OSError as error:
+        raise SettingsError(f"name={settings.name}: {folder} cannot be written to ({error}); make room and run again") from None
     finally:
         run.end(found)
     return target

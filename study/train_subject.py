@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from hardware.export import ExportError
 from hardware.meter import Meter
 from hardware.runtimes import RuntimeUnavailable, runtime_skips
 from searchspace import card
@@ -99,6 +100,8 @@ def subject_of(settings: Settings, folder: Path) -> tuple[Bench, Subject]:
         raise SettingsError(f"net: {error}") from None
     except (ArchitectureError, card.CardError) as error:
         raise SettingsError(f"net: {name}: {error}") from None
+    except (ExportError, OSError) as error:  # the meter's reference nets are written to the temporary folder
+        raise SettingsError(f"hardware: measuring cannot begin ({' '.join(str(error).split())[:150]})") from None
     except RuntimeUnavailable as error:
         raise SettingsError(f"hardware.runtime={settings.hardware['runtime']}: {error}") from None
     if problem := does_not_fit(net, data.channels, bench.resolution(candidate), len(data.classes)):

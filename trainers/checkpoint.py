@@ -63,13 +63,17 @@ class EachEpoch(L.Callback):
             self.on_epoch(trainer.current_epoch + 1, float(module.top1_val))  # type: ignore[arg-type]
 
     def save(self, trainer: L.Trainer) -> None:
-        """Whole or not at all: a full disk or a kill leaves the one before."""
+        """Whole or not at all: a kill leaves the one before, and so does a full disk, which is a CheckpointError."""
         if self.checkpoint is None:
             return
         part = self.checkpoint.with_name(f".{self.checkpoint.name}.{os.getpid()}")
         try:
             trainer.save_checkpoint(part)
             os.replace(part, self.checkpoint)
+        except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+            why = " ".join(str(error).split())[:150]
+            before = "the one before is still there" if self.checkpoint.exists() else "there is none yet"
+            raise CheckpointError(f"{self.checkpoint} could not be written ({why}); {before}: make room and go on") from None
         finally:
             part.unlink(missing_ok=True)
 
