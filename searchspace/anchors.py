@@ -193,13 +193,17 @@ def _mobilenet_v3(large: bool, alpha: float, resolution: int, classes: int, in_c
     table = _V3_LARGE if large else _V3_SMALL
     strides = fitting_strides([2, *(rows[0][5] for rows in table)], resolution, min_map)
     stages, widest = [], 0
+    before, channels = 16, divisible(16 * alpha)  # into a block: at alpha 1, here
     for rows, stride in zip(table, strides[1:], strict=True):
         blocks = []
         for j, (kernel, expanded, out, se, late, _) in enumerate(rows):
-            hidden = divisible(expanded * alpha)
+            # an expansion is a factor of the width that comes in, as in the authors' code: so alpha 0.75 has the 155 M of
+            # Table 3; where the table's expanded widths are multiplied by alpha (torchvision), it has 141 M
+            hidden = divisible(channels * expanded / before)
             blocks.append(Block("inverted", divisible(out * alpha), stride if j == 0 else 1, kernel, hidden,
                                 squeeze(hidden) if se else 0, "h_swish" if late else "relu"))  # fmt: skip
-            widest = 6 * blocks[-1].out  # the last 1x1 convolution widens sixfold: 960 and 576 at alpha 1
+            before, channels = out, blocks[-1].out
+            widest = 6 * channels  # the last 1x1 convolution widens sixfold: 960 and 576 at alpha 1
         stages.append(Stage(tuple(blocks)))
     head = Head(divisible(widest), divisible((1280 if large else 1024) * max(1.0, alpha)), "h_swish")
     return Architecture(

@@ -91,7 +91,9 @@ def subject_of(settings: Settings, folder: Path) -> tuple[Bench, Subject]:
             architecture = found.architecture and with_skip_alpha(found.architecture, trainer)
             candidate = Candidate(architecture, known)
             stages = stages_of(trainer, architecture, recipe, folder, meter)
-        net = begun_from(settings.init, name, candidate, bench) if settings.init else bench.make(candidate, settings.seed)
+        # a checkpoint's weights come over these, and a hub may be gone by then
+        anew = settings.init and not any((folder / stage.checkpoint).exists() for stage in stages)
+        net = begun_from(str(settings.init), name, candidate, bench) if anew else bench.make(candidate, settings.seed)
         if trainer["name"] == "skipnet_hrl" and of is None:
             net.load_state_dict(_first_stage(name).state_dict())
     except DataError as error:
