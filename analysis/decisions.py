@@ -51,7 +51,8 @@ class ClassRow(NamedTuple):
 @dataclass(frozen=True)
 class Decisions:
     """One gated net on n images with g gates. `blocks`: position (from 0) of each gated block among all `n_blocks`; `borders`:
-    positions where a stage begins, the first left out. Pictures (k, H, W, C) uint8 with their rows."""
+    positions where a stage begins, the first left out. Pictures (k, H, W, C) uint8 with their rows. `top1_others`: top-1 by the
+    decisions of another image (NaN: not known)."""
 
     id: str
     name: str
@@ -68,6 +69,8 @@ class Decisions:
     blocks: tuple[int, ...]
     n_blocks: int
     borders: tuple[int, ...] = ()
+    top1_others: float = math.nan
+    by_chance: bool = False  # the control whose gates are coins
 
     @property
     def n(self) -> int:
@@ -117,13 +120,16 @@ class Decisions:
         """Sentences: whether the decisions depend on the image, how on its loss, and how on its class."""
         share = self.paths[0] / self.n
         if len(self.paths) == 1:
-            return [f"It runs the same {self.executed[0]} of {self.gates} gated blocks for all {self.n:,} images: "
-                    "its decisions do not depend on the image."]  # fmt: skip
+            which = f"the same {ran} of {self.gates}" if (ran := self.executed[0]) < self.gates else f"all {self.gates}"
+            return [f"It runs {which} gated blocks for all {self.n:,} images: its decisions do not depend on the image."]
         if not self.depends:
             return [f"It always runs {self.executed[0]} of {self.gates} gated blocks, by {len(self.paths)} different paths: "
                     "how much it computes does not depend on the image."]  # fmt: skip
         lines = [f"{len(self.paths):,} different paths over {self.n:,} images, the commonest for {100 * share:.1f} % of them"]
         lines[0] += "; its decisions hardly depend on the image." if share >= ONE_PATH else "."
+        if not math.isnan(self.top1_others):
+            lines[0] += f" By another image's decisions its top-1 is {self.top1_others:.2f} %, by its own {self.top1:.2f} %."
+        lines += ["Its gates are coins: what differs between images is chance."] if self.by_chance else []
         rho, low, high = self.correlation()
         first, last = (float(part.mean()) for part in (self.by_loss()[0], self.by_loss()[-1]))
         how = "more" if rho > 0 else "fewer"
@@ -216,7 +222,7 @@ def _read(folder: Path, card: dict[str, Any]) -> Decisions:
     blocks, n_blocks, borders = _stages(folder, gates)
     classes = [f"class {c}" if str(c).isdigit() else str(c) for c in card["data"].get("classes") or ()]
     numbers = range(max(len(classes), int(found["label"].max()) + 1))
-    stage = STAGES.get(str(card.get("stage")), "")
+    stage = "" if card.get("stage") in CONTROLS else STAGES.get(str(card.get("stage")), "")  # a control's name says it
     top1 = 100 * float((found["predicted"] == found["label"]).mean())
     told = [str(card.get("net") or card.get("id") or folder.name), stage, data_name(card["data"])]
     return Decisions(
@@ -226,6 +232,8 @@ def _read(folder: Path, card: dict[str, Any]) -> Decisions:
         predicted=found["predicted"].astype(np.int64), easiest=found["easiest"], hardest=found["hardest"],
         easiest_row=found["easiest_row"].astype(np.int64), hardest_row=found["hardest_row"].astype(np.int64),
         blocks=blocks, n_blocks=n_blocks, borders=borders,
+        top1_others=float("nan" if (others := card.get("top1_test_others")) is None else others),
+        by_chance=card.get("stage") == "random",
     )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def decisions_figure(net: Decisions, palette: Mapping[str, str], wide: bool = Tr
         + (CLASS * len(table) + GAP if table else 0)
         + (2 * (tile + 0.42) + (0.25 if wide else 0.4) if tile else 0)
     )
-    high -= 0.3 if tile else 0.25  # what the last panel does not need
+    high -= 0.3 if tile else 0.38  # what the last panel does not need
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, high), facecolor="none")
         for i, line in enumerate([*titles, *words]):

@@ -52,6 +52,11 @@ class Row:
     def _values(self, key: str) -> list[float]:
         return [v for t in self.trained if not math.isnan(v := float(getattr(t, key)))]
 
+    @property
+    def epochs(self) -> str:
+        """Epochs of its stage; HRL's come on top of SP's."""
+        return f"+{self.first.epochs}" if self.stage == "hrl" else str(self.first.epochs)
+
     def interval_ms(self) -> tuple[float, float]:
         """From the lowest to the highest bound of the 95 % intervals of its seeds' latencies."""
         lows, highs = self._values("low_ms"), self._values("high_ms")

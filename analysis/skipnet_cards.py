@@ -28,8 +28,9 @@ STAGES = {
     "random": "random",
 }
 CONTROLS = ("static", "random")
-# of a recipe: told elsewhere, or of no matter for what is learnt
+# of a recipe: told elsewhere, or of no matter for what is learnt; of HRL's, what only the stage before it uses
 NO_RECIPE = ("name", "epochs", "seed", "skip_alpha", "threads", "device", "precision", "channels_last")
+BEFORE_HRL = ("lr", "warmup_epochs")
 # mean and standard deviation of CIFAR-10's training pixels, 0..255: arrays of one's own (data=npz) have no name
 CIFAR10 = (125.3, 123.0, 113.9, 63.0, 62.1, 66.7)
 NEAR = 1.0  # a share of the data moves these a little
@@ -37,8 +38,9 @@ NEAR = 1.0  # a share of the data moves these a little
 
 @dataclass(frozen=True)
 class Trained:
-    """One net's card. `macs_m`: mean mult-adds of an image; `open_m`: with all blocks open; `keep_by_gate`: () without gates;
-    NaN: not known. `setting`: what the latency was measured with, "" where it was not measured."""
+    """One net's card. `epochs`: of this stage alone; `top1_others`: by the decisions of another image, as many and each as often;
+    `macs_m`: mean mult-adds of an image; `open_m`: with all blocks open; `keep_by_gate`: () without gates; NaN: not known.
+    `setting`: what the latency was measured with, "" where it was not measured."""
 
     folder: str  # NAME/nets/ID
     net: str
@@ -51,6 +53,7 @@ class Trained:
     epochs: int
     recipe: tuple[str, ...]
     top1: float
+    top1_others: float
     images: int
     keep_rate: float
     keep_by_gate: tuple[float, ...]
@@ -107,8 +110,9 @@ def _trained(folder: str, card: dict[str, Any]) -> Trained:
         resolution=int(data.get("resolution") or 0),
         fraction=float(data["fraction"]),
         epochs=int(recipe["epochs"]),
-        recipe=tuple(sorted(f"{k}={v}" for k, v in recipe.items() if k not in NO_RECIPE)),
+        recipe=_recipe(recipe, card["stage"]),
         top1=float(card["top1_test"]),
+        top1_others=_number(card.get("top1_test_others")),
         images=int(card["test_images"]),
         keep_rate=_number(card.get("keep_rate")),
         keep_by_gate=tuple(float(v) for v in card.get("keep_by_gate") or ()),
@@ -131,6 +135,15 @@ def data_name(data: Mapping[str, Any]) -> str:
     if len(classes) == 10 and len(pixels) == len(CIFAR10) and all(abs(a - b) <= NEAR for a, b in zip(pixels, CIFAR10)):
         return "cifar10"
     return f"{name} with {len(classes)} classes" if classes else name
+
+
+def _recipe(recipe: Mapping[str, Any], stage: str) -> tuple[str, ...]:
+    """What of a recipe acts on what this stage learns, `key=value`; a stage's own settings lie in a group of its name."""
+    left_out = (*NO_RECIPE, *BEFORE_HRL) if stage == "hrl" else NO_RECIPE
+    found = {k: v for k, v in recipe.items() if k not in left_out and not isinstance(v, Mapping)}
+    own = recipe.get(stage)
+    found |= {f"{stage}.{k}": v for k, v in own.items() if k not in NO_RECIPE} if isinstance(own, Mapping) else {}
+    return tuple(sorted(f"{k}={v}" for k, v in found.items()))
 
 
 def _number(value: Any) -> float:

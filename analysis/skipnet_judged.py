@@ -8,7 +8,7 @@ nets have. With one seed the second is not known, and the sentence says so.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
 from scipy.special import stdtrit
@@ -39,8 +39,7 @@ class Difference:
         return judge_accuracy(self.points, self.half)
 
     def __str__(self) -> str:
-        seeds = "1 seed, whose spread is not known" if self.n == 1 else f"{self.n} seeds"
-        return f"{signed(self.points, 2)} ± {self.half:.2f} points, {seeds}"
+        return f"{signed(self.points, 2)} ± {self.half:.2f} points, {self.n} seed{'s' * (self.n != 1)}"
 
 
 def difference(pairs: list[tuple[Trained, Trained]]) -> Difference:
@@ -82,9 +81,8 @@ def judged(data: DataSet) -> list[str]:
             said += _against_random(row, control)
         for control in data.controls(row, "static"):
             said += _against_twin(row, control, data.setting)
-        if same := sum(t.constant for t in row.trained):
-            who = "Its" if row.seeds == 1 else f"In {same} of {row.seeds} seeds its"
-            said.append(f"{who} decisions do not depend on the image: each gate is always open or always closed.")
+        said += _against_others(row) + _constant(row)
+        said += ["One seed: how far seeds lie apart is not known, and not in the ±."] if said and row.seeds == 1 else []
         lines += [f"{row.label}: {' '.join(said)}"] if said else []
     return [*lines, _limits(data)]
 
@@ -125,7 +123,7 @@ def _against_sp(data: DataSet, row: Row) -> str:
     within = "within" if found.points >= -SAME_ACCURACY else "not within"
     points = f"at {abs(found.points):.2f} points {'lower' if found.points < 0 else 'higher'} accuracy ({found})"
     line = (
-        f"After HRL it computes {_less(found.cost)} than after SP, {points}: "
+        f"After HRL it {_computes(found.cost, 'after SP')}, {points}: "
         f"{within} the {SAME_ACCURACY:g} points that the paper counts as the same"
     )
     return line + _clock(row, before, "SP", data.setting) + "."
@@ -136,7 +134,7 @@ def _against_plain(data: DataSet, row: Row) -> list[str]:
     found = by_seed(row, plain) if plain else None
     if plain is None or found is None:
         return []
-    line = f"It computes {_less(found.cost)} than {plain.net} without gates ({found})"
+    line = f"It {_computes(found.cost, plain.net)}, which has no gates ({found})"
     return [line + _clock(row, plain, plain.net, data.setting) + "."]
 
 
@@ -149,6 +147,30 @@ def _against_random(row: Row, control: Row) -> list[str]:
     same = abs(rates[0] - rates[1]) <= SAME_RATE
     at = "at the same rate" if same or any(map(math.isnan, rates)) else f"at another rate ({rates[0]:.0%} against {rates[1]:.0%})"
     return [f"{says} random skipping {at} ({found})."]
+
+
+def _against_others(row: Row) -> list[str]:
+    """The net with each image's decisions handed to another image: the same work, chosen for somebody else."""
+    pairs = [(t, replace(t, top1=t.top1_others)) for t in row.trained if not (math.isnan(t.top1_others) or t.constant)]
+    if not pairs:
+        return []
+    found = difference(pairs)
+    means = "its choice suits the image" if found.verdict == "better" else "that its choice suits the image cannot be told"
+    others = fmean(b.top1 for _, b in pairs)
+    return [f"By the decisions of another image it reaches {others:.2f} % (its own: {found}): {means}."]
+
+
+def _constant(row: Row) -> list[str]:
+    """What is no skipping by image, whatever the numbers."""
+    same = [t for t in row.trained if t.constant]
+    if not same:
+        return []
+    where = "" if row.seeds == 1 else f"In {len(same)} of {row.seeds} seeds "
+    if all(min(t.keep_by_gate) == 1 for t in same):
+        line = f"{where}its gates are always open: it skips nothing."
+    else:
+        line = f"{where}its decisions do not depend on the image: each gate is always open or always closed."
+    return [line[:1].upper() + line[1:]]
 
 
 def _against_twin(row: Row, control: Row, setting: str) -> list[str]:
@@ -170,13 +192,16 @@ def _against_twin(row: Row, control: Row, setting: str) -> list[str]:
     line = (
         f"Its static twin (the blocks that it keeps more than half of the time, trained alone) reaches "
         f"{control.mean('top1'):.2f} %, "
-        f"the gated net {row.mean('top1'):.2f} % ({found}) and computes {_less(found.cost)}: {means}"
+        f"the gated net {row.mean('top1'):.2f} % ({found}) and {_computes(found.cost, 'the twin')}: {means}"
     )
     return [line + _clock(row, control, "the twin", setting) + "."]
 
 
-def _less(cost: float) -> str:
-    return f"{abs(1 - cost):.1%} {'less' if cost <= 1 else 'more'}".replace("%", " %")
+def _computes(cost: float, other: str) -> str:
+    """`cost`: mult-adds as a share of the other's."""
+    if abs(1 - cost) < 0.0005:
+        return f"computes as much as {other}"
+    return f"computes {100 * abs(1 - cost):.1f} % {'less' if cost < 1 else 'more'} than {other}"
 
 
 def _clock(row: Row, other: Row, name: str, setting: str) -> str:

@@ -79,7 +79,7 @@ def _head(data: DataSet, width: float) -> tuple[str, list[str]]:
     epochs: dict[str, set[int]] = {}
     for r in data.rows:
         epochs.setdefault(STAGES[r.stage], set()).update(t.epochs for t in r.trained)
-    told = {stage: _span(values) for stage, values in epochs.items()}
+    told = {stage: "+" * (stage == STAGES["hrl"]) + _span(values) for stage, values in epochs.items()}
     same = len(set(told.values())) == 1
     spent = f"{next(iter(told.values()))} epochs each" if same else "epochs: " + ", ".join(f"{s} {e}" for s, e in told.items())
     shares = sorted({r.first.fraction for r in data.rows})
@@ -87,9 +87,9 @@ def _head(data: DataSet, width: float) -> tuple[str, list[str]]:
     seeds = _span(r.seeds for r in data.rows)
     bars = "bars: standard deviation" if any(r.seeds > 1 for r in data.rows) else "no spread is known"
     line = f"{spent}; {share}; {seeds} seed{'s' * (seeds != '1')} a point ({bars}); {data.rows[0].first.images:,} test images"
-    drawn = [r for r in data.rows if not math.isnan(_at(r, "latency_ms", data)[0])]
-    if len(drawn) < len(data.rows):
-        line += f"; {len(data.rows) - len(drawn)} of {len(data.rows)} have no latency with this setting"
+    asked = [r for r in data.rows if r.stage != "random" or not math.isnan(r.mean("latency_ms"))]  # it is not deployed
+    if missing := sum(math.isnan(_at(r, "latency_ms", data)[0]) for r in asked):
+        line += f"; {missing} of {len(asked)} have no latency with this setting"
     size = f", {data.resolution} px" if data.resolution else ""
     nets = _gated(data)
     only = f": {nets.pop()}" if len(nets) == 1 else ""  # else each point carries its name

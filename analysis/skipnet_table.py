@@ -16,11 +16,15 @@ PUBLISHED = {"skipnet_38-rnn": (92.75, 70.3), "skipnet_74-rnn": (92.77, 52.3), "
 HEAD = ("net", "stage", "skip_alpha", "seeds", "epochs", "data", "top-1 %", "keep rate", "their %", "M mult-adds", "of dense",
         "latency ms", "published")  # fmt: skip
 NOTES = (
-    "supervised: gates trained with the skip reward from the first epoch on. data: share of the training images. top-1 on the "
-    'test images: mean ± standard deviation over seeds. their %: the "computation percentage" of SkipNet\'s code, (blocks kept + '
-    "1) / (gates + 1). M mult-adds: mean of an image over the test images, gates included. of dense: of the net without gates; "
-    "*: that is not trained, of the net itself with all blocks open. latency: mean over seeds [lowest, highest bound of their 95 "
-    "% intervals]. published: top-1 at their %, CIFAR-10."
+    "supervised: gates trained with the skip reward from the first epoch on.",
+    "epochs: HRL's on top of SP's.",
+    "data: share of the training images.",
+    "top-1 on the test images: mean ± standard deviation over seeds.",
+    'their %: the "computation percentage" of SkipNet\'s code, (blocks kept + 1) / (gates + 1).',
+    "M mult-adds: mean of an image over the test images, gates included.",
+    "of dense: of the net without gates; *: that is not trained, of the net itself with all blocks open.",
+    "latency: mean over seeds [lowest, highest bound of their 95 % intervals].",
+    "published: top-1 at their %, CIFAR-10.",
 )
 WIDTH = 130
 
@@ -37,7 +41,7 @@ def skipnet_text(outputs: Path) -> str:
             notes.append(f"Not counted, for another of the same net, recipe and seed is: {', '.join(data.repeats)}.")
         parts.append("\n".join(_folded(n) for n in [*notes, *_untrained(data)]))
         parts.append("\n".join(_folded(f"- {line}", "  ") for line in judged(data)))
-    return "\n\n".join([*(p for p in parts if p), _folded(NOTES)])
+    return "\n\n".join([*(p for p in parts if p), _folded(" ".join(NOTES))])
 
 
 def _cells(data: DataSet, marks: dict[str, str]) -> list[tuple[str, ...]]:
@@ -50,7 +54,7 @@ def _cells(data: DataSet, marks: dict[str, str]) -> list[tuple[str, ...]]:
                 "" if row.of else STAGES[row.stage] + (f" ({row.differs})" if row.differs else ""),
                 "" if math.isnan(row.skip_alpha) or control else f"{row.skip_alpha:g}",
                 str(row.seeds),
-                str(row.first.epochs),
+                row.epochs,
                 f"{row.first.fraction:.0%}",
                 f"{row.mean('top1'):.2f}" + (f" ± {row.sd('top1'):.2f}" if row.seeds > 1 else ""),
                 _rate(row),

@@ -62,6 +62,33 @@ def test_what_differs_by_more_than_the_seed_is_a_row_of_its_own(tmp_path):
     assert [Path(f).parts[0] for f in fashion.repeats] == ["a"]
 
 
+def test_settings_of_another_stage_make_no_row(tmp_path):
+    """trainer=skipnet writes both stages' settings into both cards, trainer=skipnet_hrl some that the first did not have."""
+    hrl = {"lr": 0.001, "skip_alpha": None, "baseline": "batch", "epochs": 5}
+    write_training(tmp_path, "a", "skipnet_20-rnn", "sp", 90.0, 0, recipe={"hrl": hrl}, keep=(0.5,) * 8)
+    write_training(tmp_path, "b", "skipnet_20-rnn", "sp", 90.0, 1, keep=(0.5,) * 8)
+    for seed, more in enumerate(
+        [{"lr": 0.1}, {"lr": 0.05}, {"hrl": {**hrl, "skip_alpha": 0.1}}, {"hrl": {**hrl, "baseline": "none"}}]
+    ):
+        write_training(tmp_path, f"h{seed}", "skipnet_20-rnn", "hrl", 90.0, seed, keep=(0.5,) * 8, skip_alpha=0.1,
+                       recipe={"hrl": hrl, **more})  # fmt: skip
+    (data,) = data_sets(read_trainings(tmp_path))
+    assert [(r.stage, r.seeds, r.differs) for r in data.rows] == [("sp", 2, ""), ("hrl", 3, "hrl.baseline=batch"),
+                                                                  ("hrl", 1, "hrl.baseline=none")]  # fmt: skip
+    assert [r.epochs for r in data.rows] == ["15", "+15", "+15"]
+
+
+@pytest.mark.parametrize(
+    "others, says", [(80.0, "its choice suits the image"), (89.9, "that its choice suits the image cannot be told")]
+)
+def test_the_decisions_of_another_image(tmp_path, others, says):
+    write_training(tmp_path, "a", "skipnet_20-rnn", "sp", 90.0, keep=(0.5,) * 8, others=others)
+    (data,) = data_sets(read_trainings(tmp_path))
+    text = "\n".join(judged(data))
+    assert f"By the decisions of another image it reaches {others:.2f} % (its own: +{90 - others:.2f} ±" in text
+    assert f"1 seed): {says}. One seed: how far seeds lie apart is not known" in text
+
+
 @pytest.mark.parametrize(
     "net, plain",
     [("skipnet_20-rnn", "resnet_20"), ("mobilenet_v2-0.5-ff2", "mobilenet_v2-0.5"), ("resnet_110", "resnet_110")],
@@ -130,15 +157,15 @@ def test_a_difference_has_the_noise_of_images_and_of_seeds(tmp_path):
         ({"hrl": 89.9}, "lower accuracy: no, not for skipnet_20-rnn after SP+HRL, skip_alpha 0.1."),
         ({}, "lower accuracy: yes, for skipnet_20-rnn after SP+HRL, skip_alpha 0.1."),
         ({"hrl": 91.0}, "at 0.40 points higher accuracy"),
-        ({}, "computes 41.2 % less than resnet_20 without gates (−0.60 ±"),
+        ({}, "It computes 41.2 % less than resnet_20, which has no gates (−0.60 ±"),
         ({}, "It beats random skipping at the same rate (+4.40 ±"),
         ({"random": 90.5}, "It cannot be told apart from random skipping at the same rate (−0.10 ±"),
         ({"random": 94.0}, "It does not beat, but loses to, random skipping"),
         ({"random": 90.5}, "by more than chance: no, not for"),
-        ({"static": 90.3}, "computes 4.3 % more: deciding for each image shows no gain over it"),
+        ({"static": 90.3}, "computes 4.3 % more than the twin: deciding for each image shows no gain over it"),
         ({"static": 84.0}, "deciding for each image is worth accuracy here, at more mult-adds"),
         ({"static": 94.0}, "the twin is the better net"),
-        ({"seeds": 1}, "1 seed, whose spread is not known"),
+        ({"seeds": 1}, "points, 1 seed)"),
         ({"seeds": 1}, "one seed says little"),
         ({}, "on 10,000 test images a top-1 of 91.2 % has a standard error of 0.28 points"),
     ],
@@ -164,6 +191,21 @@ def test_another_rate_and_constant_gates_are_said(tmp_path):
     assert lost.of is None and by_parent(row, lost) is None
 
 
+def test_gates_that_never_close_skip_nothing(tmp_path):
+    for stage, keep in (("sp", (1.0,) * 8), ("hrl", (1.0,) * 8)):
+        for seed in (0, 1):
+            mine = keep if seed == 0 else (0.5,) * 8
+            write_training(
+                tmp_path, f"{stage}{seed}", "skipnet_20-rnn", stage, 90.0, seed, 40.8, mine, skip_alpha=1.0, others=90.0
+            )
+    data, _ = one(tmp_path)
+    paragraph = next(line for line in judged(data) if line.startswith("skipnet_20-rnn after SP+HRL, skip_alpha 1: "))
+    assert "In 1 of 2 seeds its gates are always open: it skips nothing." in paragraph
+    assert "After HRL it computes as much as after SP, at 0.00 points higher accuracy" in paragraph
+    assert "accuracy: no, not for skipnet_20-rnn" in judged(data)[0]
+    assert "By the decisions of another image it reaches 90.00 % (its own: +0.00 ± 0.83 points, 1 seed)" in paragraph
+
+
 def test_the_table(tmp_path):
     family(tmp_path, "skipnet_38-rnn", seeds=2, data="cifar10")
     family(tmp_path, "skipnet_20-rnn", seeds=1, plain=False)
@@ -172,7 +214,7 @@ def test_the_table(tmp_path):
     text = skipnet_text(tmp_path)
     cifar, fashion = text.split("fashion_mnist, 32 px")
     hrl = next(line for line in cifar.splitlines() if line.startswith("skipnet_38-rnn") and "SP+HRL" in line)
-    for cell in ("90.40 ± 0.14", "50.0%", "55.6", "24.00", "58.8%", "0.270 [0.265, 0.275]", "92.75 at 70.3 %", "  20  100%"):
+    for cell in ("90.40 ± 0.14", "50.0%", "55.6", "24.00", "58.8%", "0.270 [0.265, 0.275]", "92.75 at 70.3 %", "  +20  100%"):
         assert cell in hrl, (cell, hrl)
     assert "not trained here: skipnet_74-rnn (92.77 % at 52.3 %), skipnet_110-rnn (93.30 % at 49.5 %)" in cifar.replace("\n", " ")
     assert "published" not in fashion.split("\n- ")[0] and "58.8%*" in fashion  # of all blocks open: no plain net is there
@@ -184,7 +226,7 @@ def test_the_table(tmp_path):
 
 
 def test_lines_are_as_long_as_they_may_be():
-    text = "Harder images run more blocks: 2.15 in the easiest quarter, 6.33 in the hardest; rank correlation 0.73\u00a0[0.69,\u00a00.77]."
+    text = "Harder images run more blocks: 2.15 in the easiest quarter; rank correlation 0.73\u00a0[0.69,\u00a00.77]."
     lines = folded(text, 3.0, 9)
     assert " ".join(lines) == text and len(lines) > 2 and all(width(line, 9) <= 3.0 for line in lines)
     assert all(width(f"{a} {b.split(' ')[0]}", 9) > 3.0 for a, b in itertools.pairwise(lines))
@@ -228,7 +270,7 @@ def test_the_figure_of_accuracy_against_cost(tmp_path, wide, alphas, random):
     assert len(hollow) == (2 if random == 40.0 else 4)
     head = " ".join(words)
     assert (
-        "no gates 15, SP 15, SP+HRL 20" in head.replace("\n", " ")
+        "no gates 15, SP 15, SP+HRL +20" in head.replace("\n", " ")
         and "100 % of the training data" in head
         and "1 to 3 seeds" in head
     )
@@ -304,6 +346,7 @@ def test_decisions_that_do_not_depend_on_the_image_are_not_drawn_as_if_they_did(
         "It always runs 3 of 4 gated blocks, by 2 different paths: how much it computes does not depend on the image."
     ]
     assert len(decisions_figure(net, LIGHT).figure.axes) == 1
+    assert "It runs all 4 gated blocks for all 60 images: " in decisions(tmp_path / "d", np.ones((60, 4), bool)).findings()[0]
     almost = np.tile(ALWAYS, (5, 1))
     almost[0] = False
     assert "its decisions hardly depend on the image" in decisions(tmp_path / "c", almost).findings()[0]
@@ -351,6 +394,13 @@ def test_each_gated_net_has_its_picture_and_controls_none(tmp_path):
     paths = [Path(p) for p in write_decisions(run).splitlines()]
     assert len(paths) == 2 and all(p.read_bytes().startswith(b"\x89PNG") and p.parent == run for p in paths)
     assert {n.name for n in read_decisions(run)} == {"skipnet_20-rnn, SP, fashion_mnist", "skipnet_20-ff2, SP+HRL, fashion_mnist"}
+
+
+def test_a_control_alone_is_drawn_and_called_chance(tmp_path):
+    write_decisions_npz(write_training(tmp_path, "run", "skipnet_20-rnn", "random", 90.0, others=80.0), some_kept(60))
+    (net,) = read_decisions(tmp_path / "run")
+    assert net.name == "skipnet_20-rnn, fashion_mnist" and "Its gates are coins" in " ".join(net.findings())
+    assert f"By another image's decisions its top-1 is 80.00 %, by its own {net.top1:.2f} %." in net.findings()[0]
 
 
 # report.py

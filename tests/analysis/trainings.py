@@ -17,7 +17,7 @@ def write_training(
     outputs: Path, name: str, net: str, stage: str, top1: float, seed: int = 0, expected_m: float | None = 30.0,
     keep: tuple[float, ...] = (), ms: float | None = 0.3, control_of: str | None = None, skip_alpha: float | None = None,
     epochs: int = 15, fraction: float = 1.0, data: str = "fashion_mnist", latency: dict | None = None, recipe: dict | None = None,
-    images: int = 10_000, macs_m: float = 40.8,
+    images: int = 10_000, macs_m: float = 40.8, others: float | None = None,
 ) -> str:  # fmt: skip
     """Writes outputs/NAME/nets/ID/card.json (and architecture.json where the net is an anchor); returns that folder."""
     architecture = anchor(net, resolution=32, classes=10, in_channels=3 if data == "cifar10" else 1) if "_" in net else None
@@ -37,6 +37,7 @@ def write_training(
         "recipe": {"name": "supervised", "lr": 0.1, "batch_size": 128, "epochs": epochs, **(recipe or {})},
         "top1_val": top1 + 0.3,
         "top1_test": top1,
+        "top1_test_others": others,
         "test_images": images,
         "macs_m": macs_m,
         "macs_expected_m": expected_m,
