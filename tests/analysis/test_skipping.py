@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
-from analysis.decisions import half, read_decisions, spearman
+from analysis.decisions import half, spearman
+from analysis.decisions_file import read_decisions
 from analysis.decisions_plot import decisions_figure, write_decisions
 from analysis.lines import folded, width
 from analysis.palette import DARK, LIGHT, png
