@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-
 QUARTERS = ("easiest", "second", "third", "hardest")
 ONE_PATH = 0.99  # share of images on one path from which on decisions "hardly" depend on the image
 SLIGHT = 0.1  # rank correlations below this are slight, however sure
