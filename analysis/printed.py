@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.decisions_plot import write_decisions
 from analysis.elsewhere import transfer_text
 from analysis.front import best_under, front, front_csv, nets
 from analysis.palette import LIGHT, png
 from analysis.plots import effects_figure, front_figure, hypervolume_figure
 from analysis.records import Record
+from analysis.skipnet_plot import write_skipnet
+from analysis.skipnet_table import skipnet_text
 
 
 def _text(table: pd.DataFrame) -> str:
@@ -35,6 +38,17 @@ FIGURES: dict[str, Callable[[Record], bytes]] = {
     "hypervolume": lambda record: png(hypervolume_figure(record, LIGHT)),
     "effects": lambda record: png(effects_figure(record, LIGHT)),
 }
+# what needs no study: the outputs folder and that of name= (None without one) -> what to print; StudyError says the cure
+OF_TRAININGS: dict[tuple[str, str], Callable[[Path, Path | None], str]] = {
+    ("table", "skipnet"): lambda outputs, folder: skipnet_text(outputs),
+    ("figure", "skipnet"): lambda outputs, folder: write_skipnet(outputs),
+    ("figure", "decisions"): lambda outputs, folder: write_decisions(folder),
+}
+
+
+def known(key: str) -> tuple[str, ...]:
+    """All values of `table` or `figure`."""
+    return (*(TABLES if key == "table" else FIGURES), *(what for of, what in OF_TRAININGS if of == key))
 
 
 def summary_table(record: Record) -> str:
