@@ -102,7 +102,7 @@ def _costs(how: str, net: Architecture, folder: Path, meter: Meter) -> tuple[flo
         return tuple(json.loads(kept.read_text())[how])
     if how == "macs":
         counted = count(net)
-        raw = [counted.by_block[i].macs - counted.shortcuts[i] for i in net.gates]
+        raw = [float(counted.by_block[i].macs - counted.shortcuts[i]) for i in net.gates]
     else:
         try:
             parts = breakdown(meter, net)  # stem, blocks, head

@@ -53,8 +53,8 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
     put(folder / COMMAND, shlex.join(["python", Path(sys.argv[0]).name, *sys.argv[1:]]) + "\n")
     curve = Curve(folder / "curve.csv")
     if curve.rows:
-        stage, epoch, _ = curve.rows[-1]
-        console.print(f"Going on after epoch {epoch} of stage {stage}", highlight=False)
+        at, epoch, _ = curve.rows[-1]
+        console.print(f"Going on after epoch {epoch} of stage {at}", highlight=False)
     run = tracker(settings, folder).trial(0, subject.candidate, "train")
     found: dict[str, Any] = {}
     try:
@@ -145,7 +145,7 @@ def _line(several: str, found: Mapping[str, Any], images: int) -> str:
     return said + _in_int8(found)
 
 
-def _in_int8(found: dict[str, Any]) -> str:
+def _in_int8(found: Mapping[str, Any]) -> str:
     if "top1_val_int8" not in found:
         return ""
     return f"; val top-1 in int8 {found['top1_val_int8']:.2f} % where fp32 has {found['top1_val_fp32']:.2f} %"
