@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from searchspace.architecture import GATES, Architecture, ArchitectureError, Block, Head, Stage, Stem
+from searchspace.published import MOBILENETS
 from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
 
 # those of the two papers; any depth 6n+2 is a name, but for 50: that is ImageNet's
@@ -51,6 +52,7 @@ LISTS = {
         "resnet_38",
         "skipnet_38-rnn",
     ),
+    "mobilenets": MOBILENETS,  # all versions, widths and resolutions of which an accuracy is published
     "none": (),
 }
 SKIP_ALPHA = 0.1  # the default of SkipNet's CIFAR code
@@ -71,27 +73,6 @@ _V3_SMALL = (
 
 class UnknownNet(ValueError):
     """No net of that name; the message holds the nearest names."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """Top-1 on ImageNet in percent, mult-adds in millions and parameters in millions, as printed, and where."""
-
-    top1: float
-    macs_m: float
-    params_m: float
-    source: str
-
-
-PUBLISHED: dict[str, Published] = {
-    "mobilenet_v1-1.0-224": Published(70.6, 569, 4.2, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v1-0.75-224": Published(68.4, 325, 2.6, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v1-0.5-224": Published(63.7, 149, 1.3, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v1-0.25-224": Published(50.6, 41, 0.5, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v2-1.0-224": Published(72.0, 300, 3.4, "arXiv:1801.04381, Table 4"),
-    "mobilenet_v3_large-1.0-224": Published(75.2, 219, 5.4, "arXiv:1905.02244 v5, Table 3"),
-    "mobilenet_v3_small-1.0-224": Published(67.4, 56, 2.5, "arXiv:1905.02244 v5, Table 3"),
-}
 
 
 def anchor(
