@@ -40,7 +40,7 @@ FORBIDDEN = {
     "study": {"conf", "hydra"},
     "analysis": {"trainers", "hardware", "study", "conf", "hydra", "omegaconf", "torch", "lightning"},
 }
-STDLIB_ONLY = ("architecture", "space", "edits", "anchors", "skeletons", "counting", "neighbourhood")
+STDLIB_ONLY = ("architecture", "space", "edits", "anchors", "skeletons", "counting", "neighbourhood", "classics/__init__")
 
 
 def imports(path):
