@@ -24,6 +24,7 @@ from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
 DEPTHS = (20, 32, 38, 44, 56, 74, 110, 152)
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small",
          *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in DEPTHS))  # fmt: skip
+MODULES = ("alexnet", "shufflenet_v1", "nasnet_a")  # known by name too, but no Architectures: searchspace/classics
 LISTS = {
     "small": ("mobilenet_v1-0.25", "mobilenet_v2-0.5", "skipnet_20-rnn"),
     "mobile": (
@@ -35,14 +36,14 @@ LISTS = {
         "resnet_20",
         "skipnet_20-rnn",
     ),
-    # the nets of the lecture, at the papers' sizes; those that nobody ships (AlexNet in two groups, ShuffleNetV1, NASNet-A)
-    # are not among them yet
-    "classics": (
-        "torchvision:alexnet",
+    "classics": (  # the nets of the lecture, at the papers' sizes
+        "alexnet",
         "torchvision:vgg16",
         "torchvision:googlenet",
         "torchvision:squeezenet1_0",
+        "shufflenet_v1-g3",
         "torchvision:shufflenet_v2_x1_0",
+        "nasnet_a",
         "mobilenet_v1",
         "mobilenet_v1-0.5-160",
         "mobilenet_v2",
@@ -126,10 +127,13 @@ def _parse(name: str) -> tuple[str, dict[str, Any]]:
                 f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {' or '.join(map(str, sorted(near)))} "
                 "(50 is ImageNet's: torchvision:resnet50)"
             )
+    elif base in MODULES:
+        raise UnknownNet(f"{name!r} is a module, not an Architecture: searchspace.resolve makes it")
     elif base not in NAMES:
-        near = difflib.get_close_matches(base, NAMES, 3, 0.5)
+        known = (*NAMES, *MODULES)
+        near = difflib.get_close_matches(base, known, 3, 0.5)
         raise UnknownNet(
-            f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(NAMES)}")
+            f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(known)}")
         )
     said: dict[str, Any] = {}
     key: str
@@ -174,13 +178,17 @@ def _mobilenet_v3(large: bool, alpha: float, resolution: int, classes: int, in_c
     table = _V3_LARGE if large else _V3_SMALL
     strides = fitting_strides([2, *(rows[0][5] for rows in table)], resolution, min_map)
     stages, widest = [], 0
+    before, channels = 16, divisible(16 * alpha)  # into a block: at alpha 1, here
     for rows, stride in zip(table, strides[1:], strict=True):
         blocks = []
         for j, (kernel, expanded, out, se, late, _) in enumerate(rows):
-            hidden = divisible(expanded * alpha)
+            # an expansion is a factor of the width that comes in, as in the authors' code: so alpha 0.75 has the 155 M of
+            # Table 3; where the table's expanded widths are multiplied by alpha (torchvision), it has 141 M
+            hidden = divisible(channels * expanded / before)
             blocks.append(Block("inverted", divisible(out * alpha), stride if j == 0 else 1, kernel, hidden,
                                 squeeze(hidden) if se else 0, "h_swish" if late else "relu"))  # fmt: skip
-            widest = 6 * blocks[-1].out  # the last 1x1 convolution widens sixfold: 960 and 576 at alpha 1
+            before, channels = out, blocks[-1].out
+            widest = 6 * channels  # the last 1x1 convolution widens sixfold: 960 and 576 at alpha 1
         stages.append(Stage(tuple(blocks)))
     head = Head(divisible(widest), divisible((1280 if large else 1024) * max(1.0, alpha)), "h_swish")
     return Architecture(

@@ -21,7 +21,9 @@ from hardware.runtimes import RuntimeUnavailable
 from searchspace.anchors import LISTS, UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
+from searchspace.classics import is_classic
 from searchspace.complexity import count
+from searchspace.inputs import input_of
 from searchspace.named import expand, resolve
 from searchspace.network import Network
 from study.folder import put
@@ -177,7 +179,7 @@ def measured(
     left, bad = list(subjects), []
     while left:
         try:
-            shapes = [_shape(net, resolution) for _, net in left]
+            shapes = [input_of(net, resolution) for _, net in left]
             found = meter.measure([_travelling(name, net) for name, net in left], shapes, max_ms, images, mean, std)
         except MeasureError as error:
             bad += [(left[i][0], why) for i, why in error.bad.items()]
@@ -185,7 +187,7 @@ def measured(
             continue
         rows = []
         for (name, net), m in zip(left, found, strict=True):
-            macs = count(net, _shape(net, resolution)).macs
+            macs = count(net, input_of(net, resolution)).macs
             rows.append(
                 {
                     "net": name,
@@ -220,17 +222,8 @@ def measured(
 
 def _travelling(name: str, net: Any) -> Any:
     """A module by its name, where it has one: so the measuring process can make it again for runtimes that take no file."""
-    return name if ":" in name and isinstance(net, nn.Module) and not isinstance(net, Network) else net
-
-
-def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
-    a = net if isinstance(net, Architecture) else net.architecture if isinstance(net, Network) else None
-    return (1, a.in_channels, a.resolution, a.resolution) if a else (1, _channels(net), resolution, resolution)
-
-
-def _channels(module: nn.Module) -> int:
-    """What the first convolution of a foreign module takes."""
-    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+    named = ":" in name or is_classic(name)
+    return name if named and isinstance(net, nn.Module) and not isinstance(net, Network) else net
 
 
 def show(table: pd.DataFrame, console: Console, images: str = "") -> None:
