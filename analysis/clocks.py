@@ -38,7 +38,7 @@ SAME_MACS = 1e-3  # as a share; another size differs by more
 
 def read_clocks(outputs: Path) -> pd.DataFrame:
     """Every outputs/*/measure.csv. StudyError, one line, for a file that is another kind of table."""
-    tables = [_read(path) for path in sorted(outputs.glob("*/measure.csv"))]
+    tables = [read_table(path, NEEDED) for path in sorted(outputs.glob("*/measure.csv"))]
     tables = [t for t in tables if len(t)]
     if not tables:
         return pd.DataFrame(columns=list(COLUMNS))
@@ -49,15 +49,16 @@ def read_clocks(outputs: Path) -> pd.DataFrame:
     return table[list(COLUMNS)].reset_index(drop=True)
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+    """A table of measurements with the columns `needed`, `busy` and all of SETTING. StudyError when it is something else."""
     try:
-        text = dict.fromkeys(("net", "device", "chip", "machine", "runtime", "precision", "options", "measured_at"), str)
-        table = pd.read_csv(path, dtype=text)
-        if missing := [c for c in NEEDED if c not in table]:
+        text = dict.fromkeys(("net", "name", "kind", "measured_at", *SETTING), str)
+        table = pd.read_csv(path, dtype={**text, "threads": int, "batch": int})
+        if missing := [c for c in needed if c not in table]:
             raise ValueError(f"it has no column {missing[0]}")
-        for column in ("latency_ms", "low_ms", "high_ms", "macs_m"):
+        for column in (c for c in needed if c.endswith("_m") or c == "ms" or c.endswith("_ms")):
             table[column] = table[column].astype(float)
-        if not (table["latency_ms"] > 0).all():
+        if "latency_ms" in needed and not (table["latency_ms"] > 0).all():
             raise ValueError("it has rows without a latency above 0")
     except (ValueError, OSError) as error:  # pandas' own are ValueErrors
         why = " ".join(str(error).split())[:150]

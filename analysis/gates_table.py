@@ -37,12 +37,12 @@ def gates_text(facts: dict[str, pd.DataFrame]) -> str:
                 DESIGNS[design],
                 f"skipnet_{depth}-{design}",
                 str(len(mine)),
-                _percent(mine["share"].mean()),
+                _percent(100 * mine["gate_macs"].sum() / mine["saved_macs"].sum()),
                 _percent(100 * mine["gate_macs"].sum() / mine["net_macs"].iloc[0]),
                 f"{GATE_SHARES[design]:g}",
             )
         )
-    head = ("gate", "net", "gates", "mean over its gates, %", "of the whole net, %", "paper, %")
+    head = ("gate", "net", "gates", "all gates over all that skips can save, %", "of the whole net, %", "paper, %")
     by_net = aligned(Table(head, tuple(rows), frozenset(range(2, 6))))
     return "\n\n".join(
         [
@@ -66,7 +66,7 @@ def _said(gates: pd.DataFrame) -> str:
     whole = 100 * ff1["gate_macs"].sum() / ff1["net_macs"].iloc[0]
     printed, depth = GATE_SHARES, OF_PAPER["ff1"]
     return (
-        f"FFGate-I: {SLIPS['ff1']}: they give {most['ff1']:.1f} % ({across['ff1']:.1f} % at a transition, whose gate reads half "
+        f"FFGate-I: {SLIPS['ff1']}; they give {most['ff1']:.1f} % ({across['ff1']:.1f} % at a transition, whose gate reads half "
         f"the width on four times the pixels). SkipNet-{depth} with it saves nothing before it skips {whole:.0f} % of its "
         "mult-adds.\n"
         f"FFGate-II: {least['ff2']:.1f} % ({across['ff2']:.1f} % at a transition): the paper's {printed['ff2']:g} % is right.\n"

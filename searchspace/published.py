@@ -88,7 +88,7 @@ SLIPS: dict[str, str] = {
     "table_2": "Table 2 prints 1.19 % of the mult-adds for the 3x3 convolution: two digits of 1.91 are swapped, and the column "
     "sums to 99.29 %",
     "squeezenet": "1700 M counts two operations a mult-add: half of it are mult-adds",
-    "ff1": "\"roughly 19 %\" for FFGate-I is not what the layers in text and code give",
+    "ff1": "the paper says \"roughly 19 %\", which the layers in its text and code do not give",
 }  # fmt: skip
 
 PUBLISHED: dict[str, Published] = {
@@ -142,8 +142,8 @@ def canonical(name: str) -> str:
     """The name with what it leaves open said: `mobilenet_v1-0.5` -> `mobilenet_v1-0.5-224`, `skipnet_38` -> `skipnet_38-rnn`.
     Other names come back as they are."""
     base, *rest = name.split("-")
-    if base.startswith("skipnet_") and not rest:
-        return f"{base}-rnn"
+    if not rest and base.startswith(("skipnet_", "shufflenet_v1")):
+        return base + ("-rnn" if base.startswith("skipnet_") else "-g3")
     if ":" in name or not base.startswith("mobilenet_"):
         return name
     alpha, resolution = 1.0, 224

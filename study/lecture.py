@@ -1,13 +1,15 @@
 """What the lecture's tables and figures need counted, as plain rows for analysis, which knows no torch (report.py hands them on).
 
-    classics()   # {"body": layers of MobileNetV1, "types": its mult-adds by layer type, "nets": the classics, each counted}
-    gates()      # a row each gate of SkipNet-38 and -110: its mult-adds and those that skipping its block saves
+    classics()   # {"body": layers of MobileNetV1, "types": its mult-adds by type, "nets": the classics, counted, ...}
+    gates()      # {"gates": a row each gate of SkipNet-38 and -110: its mult-adds and those that skipping its block saves}
+    figures()    # {"mobilenets": ..., "blocks": ...}
 
 All is counted on the meta device: some seconds, most of them imports. Nothing is measured or trained here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -19,7 +21,7 @@ from searchspace.complexity import count
 from searchspace.inputs import input_of, own_resolution
 from searchspace.layers import layers
 from searchspace.named import resolve
-from searchspace.published import MOBILENETS, TABLE_8, TABLE_9, usual_resolution
+from searchspace.published import MOBILENETS, TABLE_8, TABLE_9, canonical, usual_resolution
 
 BODY = "mobilenet_v1"
 GATED = {"ff1": (38, 110), "ff2": (38, 110), "rnn": (38, 110)}  # depths of the CIFAR nets whose gates are counted
@@ -29,11 +31,11 @@ NETS = ("net", "resolution", "macs_m", "convs_m", "params_m", "weights_m", "why"
 
 def classics() -> dict[str, pd.DataFrame]:
     """body: type, stride, filter, size_in, macs, weights a layer; types: type, macs, weights; nets: columns NETS, a row each of
-    the classics, the nets of Tables 8 and 9, and the variants of which an accuracy is published."""
+    the classics, the nets of Tables 8 and 9 and some variants; at_227: SqueezeNet once more, at its paper's size."""
     counted = count(anchor(BODY))
     types = [{"type": kind, "macs": part.macs, "weights": part.weights} for kind, part in counted.by_type.items()]
     variants = ("alexnet-ungrouped", "torchvision:alexnet", *(f"shufflenet_v1-g{g}" for g in (1, 2, 3, 4, 8)))
-    names = dict.fromkeys((*LISTS["classics"], *TABLE_8, *TABLE_9, *variants))
+    names = dict.fromkeys(canonical(name) for name in (*LISTS["classics"], *TABLE_8, *TABLE_9, *variants))
     nets = [counted_net(name) for name in names]
     return {
         "body": pd.DataFrame([vars(layer) for layer in layers(anchor(BODY))]),
@@ -43,9 +45,13 @@ def classics() -> dict[str, pd.DataFrame]:
     }
 
 
-def mobilenets() -> pd.DataFrame:
-    """Columns NETS: every MobileNet of which an accuracy is published, at its size."""
-    return pd.DataFrame([counted_net(name) for name in MOBILENETS], columns=list(NETS))
+def figures() -> dict[str, pd.DataFrame]:
+    """mobilenets: columns NETS, every MobileNet of which an accuracy is published, at its size; blocks: as of
+    study.pieces.counted_blocks()."""
+    from study.pieces import counted_blocks  # knows the meter, which no table needs
+
+    nets = pd.DataFrame([counted_net(name) for name in MOBILENETS], columns=list(NETS))
+    return {"mobilenets": nets, "blocks": counted_blocks()}
 
 
 def counted_net(name: str, resolution: int | None = None) -> dict[str, Any]:
@@ -67,9 +73,9 @@ def counted_net(name: str, resolution: int | None = None) -> dict[str, Any]:
     }
 
 
-def gates() -> pd.DataFrame:
-    """Columns design, depth, width_in (of the gate's input), width (of the block), size (pixels of the block's output map),
-    gate_macs, saved_macs (what skipping the block saves: the shortcut stays) and net_macs (of the whole net without gates)."""
+def gates() -> dict[str, pd.DataFrame]:
+    """gates: columns design, depth, width_in (of the gate's input), width (of the block), size (pixels of the map that the block
+    gives), gate_macs, saved_macs (what skipping the block saves: the shortcut stays), net_macs (of the net without gates)."""
     rows = []
     for design, depths in GATED.items():
         for depth in depths:
@@ -92,4 +98,12 @@ def gates() -> pd.DataFrame:
                         "net_macs": plain.macs,
                     }
                 )
-    return pd.DataFrame(rows)
+    return {"gates": pd.DataFrame(rows)}
+
+
+# what report.py asks for, by key and value
+FACTS: dict[tuple[str, str], Callable[[], dict[str, pd.DataFrame]]] = {
+    ("table", "classics"): classics,
+    ("table", "gates"): gates,
+    ("figure", "classics"): figures,
+}

@@ -26,7 +26,7 @@ from hardware.meter import MeasureError
 from searchspace.activations import ACTIVATION_MODULES
 from searchspace.architecture import Block
 from searchspace.blocks import InvertedResidual, Separable, conv_norm
-from searchspace.classics.nasnet_a import NormalCell, ReductionCell
+from searchspace.classics.nasnet import NormalCell, ReductionCell
 from searchspace.classics.shufflenet_v1 import Unit
 from searchspace.complexity import count
 from study.folder import put
