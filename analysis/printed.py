@@ -10,12 +10,15 @@ import pandas as pd
 
 from analysis.classics import classics_text
 from analysis.classics_figures import write_classics
+from analysis.decisions_plot import write_decisions
 from analysis.elsewhere import transfer_text
 from analysis.front import best_under, front, front_csv, nets
 from analysis.gates_table import gates_text
 from analysis.palette import LIGHT, png
 from analysis.plots import effects_figure, front_figure, hypervolume_figure
 from analysis.records import Record
+from analysis.skipnet_plot import write_skipnet
+from analysis.skipnet_table import skipnet_text
 
 
 def _text(table: pd.DataFrame) -> str:
@@ -39,13 +42,23 @@ FIGURES: dict[str, Callable[[Record], bytes]] = {
     "hypervolume": lambda record: png(hypervolume_figure(record, LIGHT)),
     "effects": lambda record: png(effects_figure(record, LIGHT)),
 }
-
+# what needs no study: the outputs folder and that of name= (None without one) -> what to print; StudyError says the cure
+OF_TRAININGS: dict[tuple[str, str], Callable[[Path, Path | None], str]] = {
+    ("table", "skipnet"): lambda outputs, folder: skipnet_text(outputs),
+    ("figure", "skipnet"): lambda outputs, folder: write_skipnet(outputs),
+    ("figure", "decisions"): lambda outputs, folder: write_decisions(folder),
+}
 # of the classic nets: what study/lecture.py counts for it (FACTS of the same key), the outputs folder -> what to print
 OF_LECTURE: dict[tuple[str, str], Callable[[dict[str, pd.DataFrame], Path], str]] = {
     ("table", "classics"): classics_text,
     ("table", "gates"): lambda facts, outputs: gates_text(facts),
     ("figure", "classics"): write_classics,
 }
+
+
+def known(key: str) -> tuple[str, ...]:
+    """All values of `table` or `figure`."""
+    return (*(TABLES if key == "table" else FIGURES), *(what for of, what in (*OF_TRAININGS, *OF_LECTURE) if of == key))
 
 
 def summary_table(record: Record) -> str:
