@@ -5,6 +5,7 @@ drawing = activations_figure(read_pieces(Path("outputs")), LIGHT)
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib
@@ -28,7 +29,7 @@ SPOKEN = {
     "swish": "swish",
     "h_swish": "h-swish",
 }
-SETTINGS = 3  # told apart by shape
+SHAPES = {"o": "circle", "s": "square", "D": "diamond"}  # of settings: so many are drawn
 
 
 def curves(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -48,8 +49,10 @@ def largest_gap(soft: str, hard: str) -> tuple[float, float]:
 def activations_figure(pieces: pd.DataFrame, palette: Mapping[str, str], wide: bool = True) -> Drawing:
     """Curves on the left (on a narrow page above), nanoseconds an element with 95 % intervals on the right."""
     mine = pieces[pieces["kind"] == "activation"]
-    told = dict(list(settings(mine).items())[:SETTINGS]) if len(mine) else {}
-    extra = 0.15 * len(told)
+    told = dict(list(settings(mine).items())[: len(SHAPES)]) if len(mine) else {}
+    marks = [name if len(told) == 1 else f"{SHAPES[s]}: {name}" for s, name in zip(SHAPES, told.values())]
+    notes = "\n".join(textwrap.fill(mark, 118 if wide else 60) for mark in marks)
+    extra = 0.14 * len(notes.splitlines())
     size = (7.6, 3.3 + extra) if wide else (4.0, 6.2 + extra)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, facecolor="none")
@@ -58,6 +61,7 @@ def activations_figure(pieces: pd.DataFrame, palette: Mapping[str, str], wide: b
             figure.subplots_adjust(left=0.06, right=0.93, top=0.97, bottom=(0.55 + extra) / size[1], wspace=0.32)
         else:
             figure.subplots_adjust(left=0.19, right=0.87, top=0.98, bottom=(0.55 + extra) / size[1], hspace=0.3)
+        figure.text(0.1 / size[0], 0.07 / size[1], notes, fontsize=8, color=palette["muted"], va="bottom")
         _curves(left, palette)
         _costs(right, mine, told, palette)
     gap, at = largest_gap("swish", "h_swish")
@@ -84,9 +88,9 @@ def _curves(axes: Axes, palette: Mapping[str, str]) -> None:
         role, hard = ("found" if name.endswith("sigmoid") else "anchor"), name.startswith("h_")
         axes.plot(x, y, color=palette[role], linestyle=(0, (4, 2)) if hard else "-", linewidth=1.8)
         tx, ty, ha = at[name]
-        axes.text(tx, ty, SPOKEN[name] + (" (dashed)" if hard else ""), color=palette[role], fontsize=9, ha=ha)
+        axes.text(tx, ty, SPOKEN[name], color=palette[role], fontsize=9, ha=ha)
     gaps = [largest_gap(soft, f"h_{soft}") for soft in ("sigmoid", "swish")]
-    axes.text(-7.8, 5.2, "largest difference\n" + "\n".join(
+    axes.text(-7.8, 4.9, "dashed: the hard form\nlargest difference\n" + "\n".join(
         f"{soft}: {gap:.3f} at |x| = {at_x:.2g}" for soft, (gap, at_x) in zip(("sigmoid", "swish"), gaps)
     ), color=palette["muted"], fontsize=8.5)  # fmt: skip
     axes.set_xlim(*RANGE)
@@ -105,7 +109,7 @@ def _costs(axes: Axes, mine: pd.DataFrame, told: Mapping[tuple[str, ...], str], 
         return
     names = list(SPOKEN)
     apart = np.linspace(-0.22, 0.22, len(told)) if len(told) > 1 else [0.0]
-    for (setting, _), off, shape, role in zip(told.items(), apart, "osD", ("found", "anchor", "control")):
+    for (setting, _), off, shape, role in zip(told.items(), apart, SHAPES, ("found", "anchor", "control")):
         for row in of_setting(mine, setting).to_dict("records"):
             y = names.index(row["name"]) + off
             axes.plot([row["low_ns"], row["high_ns"]], [y, y], color=palette[role], linewidth=1.6)
@@ -117,6 +121,4 @@ def _costs(axes: Axes, mine: pd.DataFrame, told: Mapping[tuple[str, ...], str], 
     axes.set_xlim(left=0)
     axes.grid(False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=STEPS))
-    shapes = dict(zip("osD", ("circle", "square", "diamond")))
-    lines = [name if len(told) == 1 else f"{shapes[s]}: {name}" for s, name in zip("osD", told.values())]
-    axes.set_xlabel("\n".join(["ns an element", *lines]), fontsize=8.5)
+    axes.set_xlabel("ns an element")

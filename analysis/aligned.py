@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from analysis.document import Table
+
+WIDTH = 120  # of sentences
 
 
 def aligned(table: Table) -> str:
@@ -16,3 +20,8 @@ def aligned(table: Table) -> str:
         ).rstrip()
 
     return "\n".join([line(table.head), "  ".join("-" * width for width in widths), *(line(row) for row in table.rows)])
+
+
+def wrapped(text: str) -> str:
+    """Sentences on lines of at most WIDTH characters; lines that are there stay apart."""
+    return "\n".join(textwrap.fill(line, WIDTH, break_on_hyphens=False) for line in text.splitlines())

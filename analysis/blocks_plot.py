@@ -244,4 +244,5 @@ def _foot(counted: pd.DataFrame, told: Mapping[tuple[str, ...], str], wide: bool
     ]
     if not told:
         return [*notes, f"Not measured yet; run {RUN}"]
-    return [*notes, *(f"[{i}] {name}" if len(told) > 1 else name for i, name in enumerate(told.values(), 1))]
+    marks = [f"[{i}] {name}" if len(told) > 1 else name for i, name in enumerate(told.values(), 1)]
+    return [*notes, *(line for mark in marks for line in textwrap.wrap(mark, 124 if wide else 62))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analysis.aligned import aligned
+from analysis.aligned import aligned, wrapped
 from analysis.document import Table
 from searchspace.published import GATE_SHARES, SLIPS
 
@@ -48,7 +48,7 @@ def gates_text(facts: dict[str, pd.DataFrame]) -> str:
         [
             "Mult-adds of a gate over those that skipping its block saves (its shortcut always runs)\n" + by_block,
             "Over all gates of a net, and against the whole net without gates\n" + by_net,
-            _said(gates),
+            wrapped(_said(gates)),
         ]
     )
 

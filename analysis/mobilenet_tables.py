@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.aligned import aligned
+from analysis.aligned import aligned, wrapped
 from analysis.document import Table
 from searchspace.published import LAYER_TYPES, PUBLISHED, SLIPS, TABLE_8, TABLE_9
 
@@ -26,7 +26,7 @@ def table_1(body: pd.DataFrame) -> str:
         f"{len(body)} layers, {body['macs'].sum() / 1e6:.3f} M mult-adds in all (the paper: {PUBLISHED[TABLE_8[0]].macs_m:g} M)."
     )
     slip = f"{SLIPS['table_1'][0].upper()}{SLIPS['table_1'][1:]}."
-    return f"{aligned(table)}\n{total} {slip}"
+    return f"{aligned(table)}\n{wrapped(f'{total} {slip}')}"
 
 
 def _layer(layer: dict[Hashable, Any]) -> tuple[str, str, str, str]:
@@ -75,26 +75,29 @@ def table_2(types: pd.DataFrame) -> str:
         f" {SLIPS['table_2'][0].upper()}{SLIPS['table_2'][1:]}; counted are {100 * k['macs'] / macs:.3f} %." for k in off
     )
     table = aligned(Table(head, tuple(rows), frozenset(range(1, 7))))
-    return f"{table}\nParameters as the paper counts them: no batch norm, no bias.{slip}"
+    said = f"Parameters as the paper counts them: no batch norm, no bias.{slip}"
+    return f"{table}\n{wrapped(said)}"
 
 
 def table_8(nets: pd.DataFrame) -> str:
     """1.0 MobileNet-224 beside GoogLeNet and VGG-16."""
     vgg = nets.set_index("net").loc["torchvision:vgg16"]
-    return (
-        _beside(nets, TABLE_8) + f"\nOf VGG-16 the convolutions alone take {vgg['convs_m']:.0f} M, which the paper rounds. "
-        "torchvision's GoogLeNet has a 3x3 convolution where the paper has 5x5."
+    said = (
+        f"Of VGG-16 the convolutions alone take {vgg['convs_m']:.0f} M, which the paper rounds. torchvision's GoogLeNet has a "
+        "3x3 convolution where the paper has 5x5."
     )
+    return f"{_beside(nets, TABLE_8)}\n{wrapped(said)}"
 
 
 def table_9(nets: pd.DataFrame, at_227: pd.DataFrame) -> str:
     """0.50 MobileNet-160 beside SqueezeNet and AlexNet, and what is wrong with SqueezeNet's mult-adds."""
     squeeze, own = at_227.iloc[0], nets.set_index("net").loc[TABLE_9[0]]
     printed = PUBLISHED[TABLE_9[1]].macs_m or float("nan")
+    times = [macs_m / own["macs_m"] for macs_m in (squeeze["macs_m"], printed)]
     said = (
-        f"SqueezeNet's {SLIPS['squeezenet']}: {squeeze['macs_m']:.1f} M with its own 227 pixels, twice that is "
-        f"{2 * squeeze['macs_m']:.0f} M. So 0.50 MobileNet-160 needs {squeeze['macs_m'] / own['macs_m']:.1f} times less, not "
-        f"{printed / own['macs_m']:.0f} times."
+        f"SqueezeNet's {SLIPS['squeezenet']}: with its own 227 pixels it takes {squeeze['macs_m']:.1f} M mult-adds, "
+        f"{2 * squeeze['macs_m']:.0f} M operations. So 0.50 MobileNet-160 needs {times[0]:.1f} times less, not "
+        f"{times[1]:.0f} times."
     )
     by_name = nets.set_index("net")["macs_m"]
     if by_name.reindex(["alexnet", "alexnet-ungrouped"]).notna().all():
@@ -103,7 +106,7 @@ def table_9(nets: pd.DataFrame, at_227: pd.DataFrame) -> str:
             f"\nAlexNet is counted as printed in 2012, in two groups; without them it would take {one:.1f} M: grouping saves "
             f"{100 * (1 - two / one):.0f} %."
         )
-    return f"{_beside(nets, TABLE_9)}\n{said}"
+    return f"{_beside(nets, TABLE_9)}\n{wrapped(said)}"
 
 
 def _beside(nets: pd.DataFrame, names: Sequence[str]) -> str:

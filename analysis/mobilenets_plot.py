@@ -107,7 +107,7 @@ def _panels(clocks: pd.DataFrame, sizes: pd.DataFrame) -> list[tuple[str, pd.Dat
     found = sorted(found, key=lambda f: -len(f[2]))[:PANELS]
     panels = []
     for kind in KINDS.values():
-        mine = [(textwrap.fill(title, 50), points) for of, title, points in found if of == kind]
+        mine = [(textwrap.fill(title, 46), points) for of, title, points in found if of == kind]
         panels += mine or [(kind, points_of(clocks.iloc[:0], sizes))]
     return panels
 

@@ -87,7 +87,7 @@ SLIPS: dict[str, str] = {
     "table_1": "Table 1 prints stride 2 for the last depthwise layer, with 7x7 in and 7x7 out: it is 1",
     "table_2": "Table 2 prints 1.19 % of the mult-adds for the 3x3 convolution: two digits of 1.91 are swapped, and the column "
     "sums to 99.29 %",
-    "squeezenet": "1700 M counts two operations a mult-add: half of it are mult-adds",
+    "squeezenet": "1700 M counts two operations a mult-add",
     "ff1": "the paper says \"roughly 19 %\", which the layers in its text and code do not give",
 }  # fmt: skip
 
