@@ -23,3 +23,10 @@ def input_of(net: Any, resolution: int | None = None) -> tuple[int, int, int, in
     if not isinstance(channels, int):
         channels = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)
     return 1, channels, size, size
+
+
+def is_normalised(net: nn.Module) -> bool:
+    """Whether any layer normalises its activations over batch, channels or groups. Those before 2015 have none (AlexNet, VGG),
+    nor has SqueezeNet; they ask for a smaller learning rate."""
+    kinds = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+    return any(isinstance(m, kinds) for m in net.modules())

@@ -38,13 +38,15 @@ class Halved(nn.Module):
 
     def __init__(self, channels_in: int, out: int):
         super().__init__()
-        self.even = he_normal(nn.Conv2d(channels_in, out // 2, 1, 2, bias=False))
-        self.odd = he_normal(nn.Conv2d(channels_in, out - out // 2, 1, 2, bias=False))
-        self.norm = nn.BatchNorm2d(out)
+        # a norm for each half is the norm of both, and folds into its convolution
+        self.even = he_normal(conv_norm(channels_in, out // 2, stride=2))
+        self.odd = he_normal(conv_norm(channels_in, out - out // 2))
 
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(x)
-        return self.norm(torch.cat((self.even(x), self.odd(F.pad(x, (0, 1, 0, 1))[:, :, 1:, 1:])), 1))
+        rows, columns = int(x.shape[2]) % 2, int(x.shape[3]) % 2
+        shifted = F.pad(x, (0, columns, 0, rows)) if rows or columns else x
+        return torch.cat((self.even(x), self.odd(shifted[:, :, 1::2, 1::2])), 1)
 
 
 class NormalCell(nn.Module):

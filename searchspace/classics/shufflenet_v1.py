@@ -43,7 +43,8 @@ def shuffled(x: Tensor, groups: int) -> Tensor:
     """Channel i of group j becomes channel j of group i (section 3.1): x (N, C, H, W), C a multiple of `groups`."""
     if groups == 1:
         return x
-    return x.unflatten(1, (groups, -1)).transpose(1, 2).flatten(1, 2)
+    n, channels, height, width = (int(size) for size in x.shape)  # as numbers: traced ones would be nodes of the file
+    return x.reshape(n, groups, channels // groups, height, width).transpose(1, 2).reshape(n, channels, height, width)
 
 
 class ShuffleNetV1(nn.Module):
@@ -71,7 +72,8 @@ class ShuffleNetV1(nn.Module):
                 channels = out
             out *= 2
         self.units = nn.Sequential(*units)
-        self.classifier = he_normal(nn.Linear(channels, classes), after_relu=False)
+        self.classifier = nn.Linear(channels, classes)
+        nn.init.normal_(self.classifier.weight, std=0.01)  # no norm stands before it, and the sums of the units are large
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.units(self.stem(x)).mean((2, 3)))

@@ -43,7 +43,7 @@ def test_alexnet():
 def test_alexnets_maps_and_normalisation():
     net = AlexNet(classes=5, resolution=227)
     kinds = [type(m).__name__.removesuffix("2d") for m in net.features]
-    first = ["Conv", "ReLU", "LocalResponseNorm", "MaxPool"]
+    first = ["Conv", "ReLU", "LocalNorm", "MaxPool"]
     assert kinds == [*first, *first, *["Conv", "ReLU"] * 3, "MaxPool"]  # sections 3.3 to 3.5
     x, sizes = torch.zeros(1, 3, 227, 227), []
     for m in net.features:
