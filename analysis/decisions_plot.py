@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from analysis.decisions import QUARTERS, ClassRow, Decisions, half, read_decisions
+from analysis.decisions import QUARTERS, ClassRow, Decisions, half
+from analysis.decisions_file import read_decisions
 from analysis.files import write_bytes
 from analysis.lines import folded
 from analysis.palette import LIGHT, STEPS, STYLE, Drawing, dress, png

@@ -13,7 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from scipy.stats import spearmanr
 
-from analysis.decisions import half, read_decisions, spearman
+from analysis.decisions import half, spearman
+from analysis.decisions_file import read_decisions
 from analysis.decisions_plot import decisions_figure, write_decisions
 from analysis.lines import folded, width
 from analysis.palette import DARK, LIGHT, png
@@ -189,6 +190,18 @@ def test_another_rate_and_constant_gates_are_said(tmp_path):
     assert "There is no skipnet_20-rnn after SP alone of the same seed" in text
     (lost,) = (r for r in data.rows if r.stage == "static")
     assert lost.of is None and by_parent(row, lost) is None
+
+
+def test_only_equals_are_compared(tmp_path):
+    for seed in (0, 1):
+        write_training(tmp_path, f"hrl{seed}", "skipnet_38-rnn", "hrl", 90.0, seed, 30.0, (0.5,) * 17, skip_alpha=0.1)
+    write_training(tmp_path, "part", "skipnet_38-rnn", "sp", 80.0, 0, 40.0, (0.9,) * 17, fraction=0.1)
+    data, row = one(tmp_path)
+    assert data.before(row) is None and "There is no skipnet_38-rnn after SP alone of the same seed" in "\n".join(judged(data))
+    write_training(tmp_path, "whole", "skipnet_38-rnn", "sp", 91.0, 1, 40.0, (0.9,) * 17)
+    data, row = one(tmp_path)
+    assert by_seed(row, data.before(row)).n == 1 and by_seed(row, data.before(row)).points == pytest.approx(-1.0)
+    assert "published" not in skipnet_text(tmp_path).split("\n- ")[0]  # the paper's numbers are of CIFAR-10
 
 
 def test_gates_that_never_close_skip_nothing(tmp_path):
