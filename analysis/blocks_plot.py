@@ -12,6 +12,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -115,7 +116,8 @@ class _Pen:
 
     def box(self, x: float, y: float, width: float, text: str, role: str = "found", size: float = 7.5, high: float = BOX) -> None:
         """A box around (x, y)."""
-        corner, colours = (x - width / 2, y - high / 2), {"facecolor": self.palette["paper"], "edgecolor": self.palette[role]}
+        corner = x - width / 2, y - high / 2
+        colours: dict[str, Any] = {"facecolor": self.palette["paper"], "edgecolor": self.palette[role]}
         shape = FancyBboxPatch(corner, width, high, "round,pad=0,rounding_size=0.05", linewidth=1.1, zorder=3, **colours)
         self.axes.add_patch(shape)
         self.axes.text(x, y, text, fontsize=size, color=self.palette["ink"], ha="center", va="center", zorder=4, linespacing=1.0)
@@ -144,7 +146,7 @@ def _title(
     if not told:
         lines.append("not measured yet")
     for i, line in enumerate(lines):
-        size = 7.5 if _small(name, wide) else 8.5
+        size = (7 if len(told) > 1 else 7.5) if _small(name, wide) else 8.5
         pen.text(x + 0.1, top - HEAD * (i + 0.5), line, size, "ink" if i < head else "found", "left", i == 0)
 
 

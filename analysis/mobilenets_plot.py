@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -149,7 +150,7 @@ def _legend(figure: Figure, palette: Mapping[str, str], wide: bool) -> None:
         Line2D([], [], linestyle="", marker=shape, color=palette[role], markersize=5.5, label=f"MobileNet{name}")
         for name, role, shape in VERSIONS.values()
     ]
-    hollow = {"color": palette["muted"], "markerfacecolor": palette["paper"], "markersize": 5.5}
+    hollow: dict[str, Any] = {"color": palette["muted"], "markerfacecolor": palette["paper"], "markersize": 5.5}
     marks.append(Line2D([], [], linestyle="", marker="o", label="top-1 of a TF-slim checkpoint", **hollow))
     figure.legend(handles=marks, loc="upper left", ncols=5 if wide else 2, labelcolor=palette["ink"], fontsize=8.5,
                   handletextpad=0.2, columnspacing=1.2, borderaxespad=0.3)  # fmt: skip
