@@ -1,6 +1,8 @@
 """The latency of any networks, or of a study's, here, side by side, in one interleaved session.
 
 python measure.py 'nets=[mobilenet_v1-0.25, timm:mobilenetv2_100, outputs/demo/nets/a3f2]' hardware=cpu
+python measure.py nets=mobilenets regime=false       # every MobileNet of which an accuracy is published; then report.py
+python measure.py nets=pieces                        # the lecture's four blocks and its activations; then report.py
 python measure.py name=STUDY hardware.threads=2      # the nets of a study again, under another setting; then report.py
 """
 
@@ -26,6 +28,10 @@ def main(config: dict[str, Any], folder: Path) -> str:
         check_hardware(config["hardware"])
         if is_study(config, folder):
             return str(measure_again(config, folder))
+        if config["nets"] == "pieces":
+            from study.pieces import measure_pieces
+
+            return str(measure_pieces(config["hardware"], config["max_ms"], folder))
         nets = "small" if config["nets"] is None else config["nets"]
         path, refused = measure_nets(
             nets, config["resolution"], config["max_ms"], config["hardware"], folder, config["regime"], config["blocks"]

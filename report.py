@@ -7,6 +7,8 @@ python report.py name=NAME table=front            # front | trials | anchors | t
 python report.py name=NAME figure=front           # front | hypervolume | effects, as PNG beside the report
 python report.py name=TRAINING figure=decisions   # which blocks a gated net runs, for which images
 python report.py table=skipnet                    # table and figure: all trainings of SkipNet below outputs/
+python report.py table=classics                   # classics | gates: the lecture's tables recomputed, with what was measured here
+python report.py figure=classics                  # MobileNets on CPU and GPU, four blocks, activations: outputs/classics/*.png
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from conf.command import InputError, command, folder_name
 
 @command("report")
 def main(config: dict[str, Any], folder: Path) -> str | None:
-    from analysis.printed import FIGURES, OF_TRAININGS, TABLES, best_line, known
+    from analysis.printed import FIGURES, OF_LECTURE, OF_TRAININGS, TABLES, best_line, known
     from analysis.records import StudyError, list_studies, read, storage_of
 
     outputs = Path("outputs")
@@ -28,11 +30,18 @@ def main(config: dict[str, Any], folder: Path) -> str | None:
     for key in ("table", "figure"):
         if config[key] is not None and config[key] not in known(key):
             raise InputError(f"{key}={config[key]}: must be one of {', '.join(known(key))}")
-        if (key, config[key]) in OF_TRAININGS:
-            try:
-                return OF_TRAININGS[key, config[key]](outputs, named)
-            except StudyError as error:
-                raise InputError(f"{key}={config[key]}: {error}") from None
+        asked = key, config[key]
+        try:
+            if asked in OF_TRAININGS:
+                return OF_TRAININGS[asked](outputs, named)
+            if asked in OF_LECTURE:
+                if named is not None:
+                    raise InputError(f"name={config['name']}: {key}={config[key]} is of no study; leave name= out")
+                from study.lecture import FACTS
+
+                return OF_LECTURE[asked](FACTS[asked](), outputs)
+        except StudyError as error:
+            raise InputError(f"{key}={config[key]}: {error}") from None
     if budget is not None and budget <= 0:
         raise InputError(f"max_latency_ms={budget}: must be above 0 milliseconds")
     try:

@@ -1,4 +1,5 @@
-"""What report.py prints: tables as text, figures as PNG, and one line for the best net under a budget."""
+"""What report.py prints: tables as text, figures as PNG, and one line for the best net under a budget. Most are of a study; some
+of the classic nets, which study/lecture.py counts."""
 
 from __future__ import annotations
 
@@ -7,9 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.classics import classics_text
+from analysis.classics_figures import write_classics
 from analysis.decisions_plot import write_decisions
 from analysis.elsewhere import transfer_text
 from analysis.front import best_under, front, front_csv, nets
+from analysis.gates_table import gates_text
 from analysis.palette import LIGHT, png
 from analysis.plots import effects_figure, front_figure, hypervolume_figure
 from analysis.records import Record
@@ -44,11 +48,17 @@ OF_TRAININGS: dict[tuple[str, str], Callable[[Path, Path | None], str]] = {
     ("figure", "skipnet"): lambda outputs, folder: write_skipnet(outputs),
     ("figure", "decisions"): lambda outputs, folder: write_decisions(folder),
 }
+# of the classic nets: what study/lecture.py counts for it (FACTS of the same key), the outputs folder -> what to print
+OF_LECTURE: dict[tuple[str, str], Callable[[dict[str, pd.DataFrame], Path], str]] = {
+    ("table", "classics"): classics_text,
+    ("table", "gates"): lambda facts, outputs: gates_text(facts),
+    ("figure", "classics"): write_classics,
+}
 
 
 def known(key: str) -> tuple[str, ...]:
     """All values of `table` or `figure`."""
-    return (*(TABLES if key == "table" else FIGURES), *(what for of, what in OF_TRAININGS if of == key))
+    return (*(TABLES if key == "table" else FIGURES), *(what for of, what in (*OF_TRAININGS, *OF_LECTURE) if of == key))
 
 
 def summary_table(record: Record) -> str:

@@ -19,6 +19,7 @@ from hardware.job import PROBED, Job
 from hardware.setting import Setting
 from searchspace.architecture import Architecture
 from searchspace.blocks import BLOCKS
+from searchspace.inputs import input_of
 from searchspace.named import resolve
 from searchspace.network import Network, build
 
@@ -52,6 +53,7 @@ def subject_of(net: Any, input_shape: Sequence[int] | None, batch: int) -> Subje
         return Subject(named or architecture.id, settled(architecture) if random else net, shape, random)
     if not isinstance(net, nn.Module):
         raise ValueError(f"{name} is neither an Architecture nor a torch module")
+    input_shape = input_of(net) or input_shape  # what a module says goes before, as of an Architecture
     if input_shape is None or len(input_shape) != 4:
         raise ValueError(f"{name} does not say what its input is: give input_shape=(1, C, H, W)")
     first, channels, height, width = (int(n) for n in input_shape)

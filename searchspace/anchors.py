@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from searchspace.architecture import GATES, Architecture, ArchitectureError, Block, Head, Stage, Stem
+from searchspace.published import MOBILENETS
 from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
 
 # those of the two papers; any depth 6n+2 is a name, but for 50: that is ImageNet's
 DEPTHS = (20, 32, 38, 44, 56, 74, 110, 152)
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small",
          *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in DEPTHS))  # fmt: skip
+MODULES = ("alexnet", "shufflenet_v1", "nasnet_a")  # known by name too, but no Architectures: searchspace/classics
 LISTS = {
     "small": ("mobilenet_v1-0.25", "mobilenet_v2-0.5", "skipnet_20-rnn"),
     "mobile": (
@@ -34,14 +36,14 @@ LISTS = {
         "resnet_20",
         "skipnet_20-rnn",
     ),
-    # the nets of the lecture, at the papers' sizes; those that nobody ships (AlexNet in two groups, ShuffleNetV1, NASNet-A)
-    # are not among them yet
-    "classics": (
-        "torchvision:alexnet",
+    "classics": (  # the nets of the lecture, at the papers' sizes
+        "alexnet",
         "torchvision:vgg16",
         "torchvision:googlenet",
         "torchvision:squeezenet1_0",
+        "shufflenet_v1-g3",
         "torchvision:shufflenet_v2_x1_0",
+        "nasnet_a",
         "mobilenet_v1",
         "mobilenet_v1-0.5-160",
         "mobilenet_v2",
@@ -51,6 +53,7 @@ LISTS = {
         "resnet_38",
         "skipnet_38-rnn",
     ),
+    "mobilenets": MOBILENETS,  # all versions, widths and resolutions of which an accuracy is published
     "none": (),
 }
 SKIP_ALPHA = 0.1  # the default of SkipNet's CIFAR code
@@ -71,27 +74,6 @@ _V3_SMALL = (
 
 class UnknownNet(ValueError):
     """No net of that name; the message holds the nearest names."""
-
-
-@dataclass(frozen=True)
-class Published:
-    """Top-1 on ImageNet in percent, mult-adds in millions and parameters in millions, as printed, and where."""
-
-    top1: float
-    macs_m: float
-    params_m: float
-    source: str
-
-
-PUBLISHED: dict[str, Published] = {
-    "mobilenet_v1-1.0-224": Published(70.6, 569, 4.2, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v1-0.75-224": Published(68.4, 325, 2.6, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v1-0.5-224": Published(63.7, 149, 1.3, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v1-0.25-224": Published(50.6, 41, 0.5, "arXiv:1704.04861, Table 6"),
-    "mobilenet_v2-1.0-224": Published(72.0, 300, 3.4, "arXiv:1801.04381, Table 4"),
-    "mobilenet_v3_large-1.0-224": Published(75.2, 219, 5.4, "arXiv:1905.02244 v5, Table 3"),
-    "mobilenet_v3_small-1.0-224": Published(67.4, 56, 2.5, "arXiv:1905.02244 v5, Table 3"),
-}
 
 
 def anchor(
@@ -145,10 +127,13 @@ def _parse(name: str) -> tuple[str, dict[str, Any]]:
                 f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {' or '.join(map(str, sorted(near)))} "
                 "(50 is ImageNet's: torchvision:resnet50)"
             )
+    elif base in MODULES:
+        raise UnknownNet(f"{name!r} is a module, not an Architecture: searchspace.resolve makes it")
     elif base not in NAMES:
-        near = difflib.get_close_matches(base, NAMES, 3, 0.5)
+        known = (*NAMES, *MODULES)
+        near = difflib.get_close_matches(base, known, 3, 0.5)
         raise UnknownNet(
-            f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(NAMES)}")
+            f"{name!r} is no known net" + (f"; did you mean {', '.join(near)}?" if near else f"; there are {', '.join(known)}")
         )
     said: dict[str, Any] = {}
     key: str

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from searchspace.architecture import Architecture
+from searchspace.inputs import input_of
 from searchspace.network import Network, build
 
 TYPES = ("conv1x1", "depthwise", "conv", "linear")
@@ -58,13 +59,11 @@ def layer_type(module: _ConvNd | nn.Linear) -> str:
 
 
 def count(net: Architecture | nn.Module, input_shape: tuple[int, ...] | None = None) -> Count:
-    """Counts a net, gates included and all of them open. A module that is no Architecture needs `input_shape` (N, C, H, W);
-    figures are per image."""
+    """Counts a net, gates included and all of them open. A module that does not say its input (searchspace/inputs.py)
+    needs `input_shape` (N, C, H, W); figures are per image."""
     with torch.device("meta"):
         module = build(net) if isinstance(net, Architecture) else net
-    if isinstance(module, Network):
-        a = module.architecture
-        input_shape = input_shape or (1, a.in_channels, a.resolution, a.resolution)
+    input_shape = input_shape or input_of(module)
     if input_shape is None:
         raise ValueError("count: a module needs input_shape=(1, channels, height, width)")
     device = next((p.device for p in module.parameters()), torch.device("cpu"))

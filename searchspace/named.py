@@ -1,11 +1,12 @@
 """One resolver: the name of any net -> an Architecture, a trained Network or a module.
 
-An anchor (`mobilenet_v1-0.25`), `timm:NAME`, `torchvision:NAME`, a folder `outputs/NAME/nets/ID`, an `architecture.json`,
-or your own `package.module:function` that returns an nn.Module.
+An anchor (`mobilenet_v1-0.25`), a classic that is a plain module (`nasnet_a`), `timm:NAME`, `torchvision:NAME`, a folder
+`outputs/NAME/nets/ID`, an `architecture.json`, or your own `package.module:function` that returns an nn.Module.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import sys
@@ -14,14 +15,18 @@ from typing import TYPE_CHECKING, Any
 
 from searchspace.anchors import LISTS, NAMES, UnknownNet, anchor
 from searchspace.architecture import Architecture
+from searchspace.classics import is_classic, make, said
 
 if TYPE_CHECKING:
     from torch import nn
 
+LARGER = (24, 32, 48, 64, 96, 128, 224)  # pixels that are tried where a net does not take what it is given
+
 
 def resolve(name: str, resolution: int | None = None, classes: int | None = None, in_channels: int = 3,
             min_map: int = 2) -> Architecture | nn.Module:  # fmt: skip
-    """The named net. Folders give the trained Network; timm, torchvision and functions give modules with random weights.
+    """The named net. Folders give the trained Network; timm, torchvision, classics and functions give modules with random
+    weights.
 
     Raises UnknownNet, its message one line with the nearest names."""
     if name.startswith("timm:"):
@@ -39,6 +44,8 @@ def resolve(name: str, resolution: int | None = None, classes: int | None = None
         return _function(name)
     if "/" in name:
         raise UnknownNet(f"{name!r}: there is no such folder")
+    if is_classic(name):
+        return make(name, resolution, classes, in_channels)
     return anchor(name, resolution=resolution, classes=classes, in_channels=in_channels, min_map=min_map)
 
 
@@ -55,6 +62,8 @@ def check(name: str) -> None:
         _from_file(path)
     elif "/" in name:
         raise UnknownNet(f"{name!r}: there is no such folder")
+    elif is_classic(name):
+        said(name)
     else:
         anchor(name)
 
@@ -69,7 +78,8 @@ def does_not_fit(net: nn.Module, in_channels: int, resolution: int, classes: int
             out = net.eval()(torch.zeros(2, in_channels, resolution, resolution))
     except Exception as error:  # a foreign net may raise anything
         why = " ".join(str(error).split())[:150]
-        return f"does not take images of {in_channels} x {resolution} x {resolution} ({type(error).__name__}: {why})"
+        cure = f"; it takes {larger}: data.resolution={larger}" if (larger := _larger(net, in_channels, resolution)) else ""
+        return f"does not take images of {in_channels} x {resolution} x {resolution} ({type(error).__name__}: {why}){cure}"
     finally:
         for module, flag in flags:
             module.training = flag
@@ -77,6 +87,17 @@ def does_not_fit(net: nn.Module, in_channels: int, resolution: int, classes: int
     return (
         "" if shape == (2, classes) else f"gives {shape or type(out).__name__} for two images; the data asks for (2, {classes})"
     )
+
+
+def _larger(net: nn.Module, in_channels: int, resolution: int) -> int | None:
+    """The next usual number of pixels that the net, in eval mode, does take."""
+    import torch
+
+    for size in (r for r in LARGER if r > resolution):
+        with contextlib.suppress(Exception), torch.no_grad():
+            net(torch.zeros(1, in_channels, size, size))
+            return size
+    return None
 
 
 def expand(names: str | list[str]) -> list[str]:

@@ -65,7 +65,7 @@ def measured(bench: Bench, nets: Mapping[str, Any]) -> tuple[dict[str, Latency],
     """Latencies by id, and why others have none: one that cannot be measured is taken out, and the others go again."""
     left = dict(nets)
     unmeasured: dict[str, str] = {}
-    shape = bench.input_shape(Candidate())  # modules that are no architecture all take images of the data's resolution
+    shape = bench.input_shape(Candidate())  # of modules that do not say theirs
     while left:
         try:
             rows = bench.meter.measure(

@@ -22,6 +22,7 @@ from hardware.runtimes import RuntimeUnavailable, make_runtime, runtime_skips, s
 from searchspace.anchors import UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
+from searchspace.inputs import own_resolution
 from searchspace.named import does_not_fit, resolve
 from searchspace.network import Network
 from searchspace.space import NotInSpace, SearchSpace
@@ -141,7 +142,8 @@ def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str
             net = net.architecture
         found[name] = {}
         if not isinstance(net, Architecture):  # a module: trained and measured as it is
-            if problem := does_not_fit(net, space.in_channels, settings.data["resolution"], space.classes):
+            size = own_resolution(net) or settings.data["resolution"]
+            if problem := does_not_fit(net, space.in_channels, size, space.classes):
                 raise SettingsError(f"anchors: {name} {problem}")
             continue
         if (net.classes, net.in_channels) != (space.classes, space.in_channels):

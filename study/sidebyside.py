@@ -15,20 +15,23 @@ from rich.table import Table
 from torch import nn
 
 from hardware.breakdown import breakdown
+from hardware.machine import fingerprint
 from hardware.meter import MeasureError, Meter
 from hardware.regime import regimes
 from hardware.runtimes import RuntimeUnavailable
 from searchspace.anchors import LISTS, UnknownNet
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
+from searchspace.classics import is_classic
 from searchspace.complexity import count
+from searchspace.inputs import input_of
 from searchspace.named import expand, resolve
 from searchspace.network import Network
+from searchspace.published import usual_resolution
 from study.folder import put
 from study.images import images_for
 from study.settings import SettingsError
 
-RESOLUTION = 224  # of modules that do not say theirs
 Tell = Callable[[str | None, int], None]  # called with a step (or None) and the rounds done
 
 
@@ -46,7 +49,7 @@ def measure_nets(
     Raises SettingsError when no net is left. Always measures: earlier values are not looked up."""
     if not isinstance(nets, (str, list)) or not nets or not all(isinstance(n, str) for n in nets):
         raise SettingsError(f"nets: must be a list of nets like [mobilenet_v1-0.25, timm:mobilenetv2_100], or {', '.join(LISTS)}")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "measure.csv").exists():
+    if folder.is_dir() and any(folder.iterdir()) and not any((folder / f).exists() for f in ("measure.csv", "pieces.csv")):
         raise SettingsError(f"name={folder.name}: {folder} holds something else than measurements; give another name=")
     subjects, refused, advice = [], [], []
     for name in expand(nets):
@@ -60,7 +63,8 @@ def measure_nets(
     with session(hardware, console) as (meter, tell):
         tell(f"measuring {len(subjects)} nets", 0)
         images = images_for(net for _, net in subjects)
-        rows, bad = measured(meter, subjects, resolution or RESOLUTION, max_ms, images.pixels, images.mean, images.std)
+        sizes = {name: resolution or usual_resolution(name) for name, _ in subjects}
+        rows, bad = measured(meter, subjects, sizes, max_ms, images.pixels, images.mean, images.std)
         refused += [f"nets: {name}: {why.removeprefix(f'{name}: ')}" for name, why in bad]
         if with_regime and rows:
             tell("asking which lever works here (regime)", 0)
@@ -68,13 +72,13 @@ def measure_nets(
         parts = _blocks(meter, subjects, rows, tell) if with_blocks else []
     if not rows:
         raise SettingsError(*(refused or ["nets: none is given"]))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows).assign(**place(hardware))
     show(table, console, images.what)
     for line in advice:
         console.print(line, highlight=False, soft_wrap=True)
     _show_blocks(parts, console)
     folder.mkdir(parents=True, exist_ok=True)
-    put(folder / "measure.csv", _with_earlier(folder / "measure.csv", table).to_csv(index=False, lineterminator="\n"))
+    put(folder / "measure.csv", with_earlier(folder / "measure.csv", table).to_csv(index=False, lineterminator="\n"))
     if parts:
         put(folder / "blocks.csv", pd.DataFrame(parts).to_csv(index=False, lineterminator="\n"))
     return folder / "measure.csv", refused
@@ -156,7 +160,13 @@ def _regimes(meter: Meter, subjects: list[tuple[str, Any]], rows: list[dict[str,
     return [f"{name}: {r.name}-bound ({r.of_peak:.0%} of the measured peak); {r.advice}." for name, r in found.items()]
 
 
-def _with_earlier(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+def place(hardware: Mapping[str, Any]) -> dict[str, str]:
+    """Where it was measured, for people: `device`, and `chip`, the name of its processor."""
+    about = fingerprint()
+    return {"device": str(hardware["device"]), "chip": str(about["cpu"] if hardware["device"] == "cpu" else about["gpu"])}
+
+
+def with_earlier(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Earlier measurements of this name stay, above the new ones."""
     if not path.exists():
         return table
@@ -167,17 +177,21 @@ def _with_earlier(path: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def measured(
-    meter: Meter, subjects: Sequence[tuple[str, Any]], resolution: int, max_ms: float | None, images: Any = None,
-    mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+    meter: Meter, subjects: Sequence[tuple[str, Any]], resolution: int | Mapping[str, int], max_ms: float | None,
+    images: Any = None,    mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:  # fmt: skip
     """One session of (name, net) pairs: a row each of what could be measured, (name, why) of what could not: such a net is
-    taken out and the others go again. `resolution`: pixels of modules that do not say theirs; images, mean, std: as of
+    taken out and the others go again. `resolution`: pixels of modules that do not say theirs (by name); images, mean, std: as of
     Meter.measure, for gated nets to decide on."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     left, bad = list(subjects), []
+
+    def pixels(name: str) -> int:
+        return resolution if isinstance(resolution, int) else resolution[name]
+
     while left:
         try:
-            shapes = [_shape(net, resolution) for _, net in left]
+            shapes: list[Any] = [input_of(net, pixels(name)) for name, net in left]
             found = meter.measure([_travelling(name, net) for name, net in left], shapes, max_ms, images, mean, std)
         except MeasureError as error:
             bad += [(left[i][0], why) for i, why in error.bad.items()]
@@ -185,7 +199,7 @@ def measured(
             continue
         rows = []
         for (name, net), m in zip(left, found, strict=True):
-            macs = count(net, _shape(net, resolution)).macs
+            macs = count(net, input_of(net, pixels(name))).macs
             rows.append(
                 {
                     "net": name,
@@ -220,17 +234,8 @@ def measured(
 
 def _travelling(name: str, net: Any) -> Any:
     """A module by its name, where it has one: so the measuring process can make it again for runtimes that take no file."""
-    return name if ":" in name and isinstance(net, nn.Module) and not isinstance(net, Network) else net
-
-
-def _shape(net: Any, resolution: int) -> tuple[int, int, int, int]:
-    a = net if isinstance(net, Architecture) else net.architecture if isinstance(net, Network) else None
-    return (1, a.in_channels, a.resolution, a.resolution) if a else (1, _channels(net), resolution, resolution)
-
-
-def _channels(module: nn.Module) -> int:
-    """What the first convolution of a foreign module takes."""
-    return next((m.in_channels for m in module.modules() if isinstance(m, nn.Conv2d)), 3)
+    named = ":" in name or is_classic(name)
+    return name if named and isinstance(net, nn.Module) and not isinstance(net, Network) else net
 
 
 def show(table: pd.DataFrame, console: Console, images: str = "") -> None:

@@ -25,6 +25,7 @@ from hardware.predictor import LatencyPredictor
 from hardware.subject import settled
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
+from searchspace.inputs import own_resolution
 from searchspace.named import resolve
 from searchspace.network import Network, build, closed
 from study.settings import Settings
@@ -94,6 +95,7 @@ class Bench:
     def __init__(self, settings: Settings, data: ImageData, meter: Meter):
         self.settings, self.data, self.meter = settings, data, meter
         self.space = settings.space(len(data.classes), data.channels)
+        self._pixels: dict[str, int | None] = {}  # name of a module -> what it says itself
 
     def candidate(self, name: str) -> Candidate:
         """The candidate of an anchor's name, fitted to the data."""
@@ -107,13 +109,22 @@ class Bench:
         torch.manual_seed(seed)
         if candidate.architecture is not None:
             return build(candidate.architecture)
-        made = resolve(candidate.net, self.settings.data["resolution"], len(self.data.classes), self.data.channels)
+        return self._made(candidate.net)
+
+    def _made(self, name: str) -> nn.Module:
+        made = resolve(name, self.settings.data["resolution"], len(self.data.classes), self.data.channels)
         assert isinstance(made, nn.Module)
+        self._pixels[name] = own_resolution(made)
         return made
 
     def resolution(self, candidate: Candidate) -> int:
-        """Pixels."""
-        return candidate.architecture.resolution if candidate.architecture else int(self.settings.data["resolution"])
+        """Pixels: the net's own, else the data's."""
+        if candidate.architecture:
+            return candidate.architecture.resolution
+        if candidate.net and candidate.net not in self._pixels:
+            with torch.random.fork_rng(devices=[]):
+                self._made(candidate.net)
+        return self._pixels.get(candidate.net) or int(self.settings.data["resolution"])
 
     def input_shape(self, candidate: Candidate) -> tuple[int, int, int, int]:
         """(batch, channels, height, width) of a measurement."""
