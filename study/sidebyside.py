@@ -179,7 +179,7 @@ def measured(
     left, bad = list(subjects), []
     while left:
         try:
-            shapes = [input_of(net, resolution) for _, net in left]
+            shapes: list[Any] = [input_of(net, resolution) for _, net in left]
             found = meter.measure([_travelling(name, net) for name, net in left], shapes, max_ms, images, mean, std)
         except MeasureError as error:
             bad += [(left[i][0], why) for i, why in error.bad.items()]
