@@ -66,7 +66,7 @@ def trainings_text(outputs: Path) -> str:
     table = "\n".join("| " + " | ".join(r) + " |" for r in rows)
     return table + (
         "\n\nTest top-1: mean ± standard deviation over seeds. epochs of SP+HRL come on top of SP's. Mult-adds of a gated net: "
-        "mean of an image on the test images, gates included. Latency: mean over seeds [lowest, highest bound of the 95 % intervals]."
+        "mean of an image on the test images, gates included. Latency: mean over seeds [lowest and highest end of the intervals]."
     )
 
 

@@ -71,11 +71,8 @@ def make(name: str, resolution: int | None = None, classes: int | None = None, i
     classic = MAKERS[base]
     size = arguments.pop("resolution", resolution or classic.resolution)
     if size < classic.least:
-        least = classic.least
-        raise ArchitectureError(
-            "resolution",
-            f"{base} needs at least {least} pixels, not {size}; use data.resolution={least} (measure.py: resolution)",
-        )
+        least = f"{base}-{classic.least}, or data.resolution={classic.least}"
+        raise ArchitectureError("resolution", f"{base} needs at least {classic.least} pixels, not {size}: {least}")
     module, _, kind = classic.where.partition(":")
     return getattr(import_module(f"{__name__}.{module}"), kind)(
         classes=classes or 1000, in_channels=in_channels, resolution=size, **arguments
