@@ -130,7 +130,7 @@ def train(config: Mapping[str, Any], folder: Path) -> Path:
             "epochs": recipe.epochs,
         }
         found["onnx_parity"] = save(candidate, net, bench, folder, found, settings.seed)
-        measured = bench.latency(candidate, card.load(target) if isinstance(net, Network) else net)
+        measured = bench.latency(candidate, card.load(target) if isinstance(net, Network) else net, deployed=True)
         found_here = latency_row(measured) | (int8_accuracy(bench, target) if measured.precision == "int8" else {})
         found |= found_here
         update_card(target, found_here)
