@@ -12,13 +12,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.palette import STEPS, STYLE, Drawing, dress
 
-ROW, LEAST, MOST, FOOT, HEAD = (
-    0.26,
-    1.6,
-    5.0,
-    0.62,
-    0.62,
-)  # inches: a number of blocks; the least and most of a net's rows; margins
+# inches: a number of blocks; the least and most of a net's rows; below and above them; more below the last
+ROW, LEAST, MOST, FOOT, HEAD, LAST = 0.26, 1.6, 5.0, 0.62, 0.62, 0.12
+TICKS = 12  # numbers of blocks that are written beside the axis
 PERCENTILES = {"p50_ms": ("p50", (0, (1, 1.5))), "p95_ms": ("p95", (0, (5, 2)))}
 
 
@@ -26,7 +22,7 @@ def executed_figure(by_blocks: pd.DataFrame, measured: pd.DataFrame, palette: Ma
     """`by_blocks`: rows of executed.csv of one measurement; `measured`: those of measure.csv, for p50_ms and p95_ms."""
     nets = list(dict.fromkeys(by_blocks["net"]))
     rows_in = [min(MOST, max(LEAST, ROW * (1 + _numbers(by_blocks, net)))) for net in nets]
-    high = sum(rows_in) + len(nets) * (FOOT + HEAD)
+    high = sum(rows_in) + len(nets) * (FOOT + HEAD) + LAST
     said, top = [], high
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.6, high), facecolor="none")
@@ -40,12 +36,11 @@ def executed_figure(by_blocks: pd.DataFrame, measured: pd.DataFrame, palette: Ma
             (row,) = measured[measured["net"] == net].to_dict("records")
             for axes in (left, right):
                 dress(axes, palette)
-                axes.set_ylim(rows["executed"].min() - 0.7, rows["executed"].max() + 0.7)
-                axes.yaxis.set_major_locator(MaxNLocator(12, integer=True, steps=STEPS))
+                _numbers_up(axes, int(rows["executed"].min()), int(rows["executed"].max()))
                 axes.grid(False, axis="y")
             _images(left, rows, palette)
             _cost(right, rows, row, palette)
-            shown = net if len(net) <= 60 else f"…{net[-59:]}"
+            shown = net if len(net) <= 40 else f"…{net[-39:]}"
             title = f"{shown}: {rows['images'].sum()} images of {rows['images_of'].iloc[0]}"
             left.annotate(
                 title, (0, 1), (0, 22), "axes fraction", textcoords="offset points", color=palette["ink"], weight="bold"
@@ -65,11 +60,18 @@ def _numbers(by_blocks: pd.DataFrame, net: str) -> int:
     return int(executed.max() - executed.min()) + 1
 
 
+def _numbers_up(axes: matplotlib.axes.Axes, fewest: int, most: int) -> None:
+    """The axis of executed blocks: ticks on whole numbers that occur or lie between, a single bar no thicker than of several."""
+    room = max(most - fewest + 1.4, LEAST / ROW - 1)
+    axes.set_ylim((fewest + most - room) / 2, (fewest + most + room) / 2)
+    axes.set_yticks(range(fewest, most + 1, -(-(most - fewest + 1) // TICKS)))
+
+
 def _images(axes: matplotlib.axes.Axes, rows: pd.DataFrame, palette: Mapping[str, str]) -> None:
     axes.barh(rows["executed"], rows["share"], height=0.72, color=palette["found"])
     few = len(rows) <= 20  # with more of them numbers would lie on each other
     for r in rows.to_dict("records") if few else []:
-        axes.annotate(f"{r['share']:.0%}", (r["share"], r["executed"]), (3, 0), textcoords="offset points", va="center",
+        axes.annotate(f"{r['share']:.0%}" if r["share"] >= 0.005 else "<1%", (r["share"], r["executed"]), (3, 0), textcoords="offset points", va="center",
                       color=palette["muted"], fontsize=8.5)  # fmt: skip
     axes.set_xlim(0, rows["share"].max() * (1.18 if few else 1.05))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))

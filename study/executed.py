@@ -36,10 +36,14 @@ def _counts(spread: Spread) -> str:
     """`3 (12 %), 4 (55 %)`; of many `20 to 41, half of the images 29 to 34`."""
     seen = {k: n for k, n in enumerate(spread.executed) if n}
     if len(seen) <= LISTED:
-        return ", ".join(f"{k} ({n / spread.images:.0%})".replace("%", " %") for k, n in seen.items())
+        return ", ".join(f"{k} ({_percent(n / spread.images)})" for k, n in seen.items())
     each = np.repeat(list(seen), list(seen.values()))
     low, high = np.quantile(each, (0.25, 0.75), method="nearest")
     return f"{min(seen)} to {max(seen)}, half of the images {low} to {high}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "<1 %"
 
 
 def table(rows: Iterable[Mapping[str, Any]], what: str) -> pd.DataFrame:

@@ -48,7 +48,7 @@ def images_for(nets: Iterable[Any]) -> Images:
         return _noise(f"the card names {name} at {path}, which is not there (seen from {Path.cwd()})")
     fractions = {card.get("fraction") or 1.0 for card in cards}
     try:
-        data = load(name, path, fractions.pop() if len(fractions) == 1 else 1.0)
+        data = load(str(name), path, fractions.pop() if len(fractions) == 1 else 1.0)
         pixels = deployed_sample(data)
     except (DataError, ValueError) as error:
         return _noise(f"{name} cannot be loaded ({' '.join(str(error).split())[:150]})")

@@ -23,6 +23,8 @@ def test_one_line_a_gated_net():
         "a on 256 digits images: mean 0.412 ms, p50 0.4, p95 0.52; executed blocks of 8: 3 (12 %), 4 (56 %), 5 (31 %)",
         "c: p50, p95 and executed blocks are of single images: measure with hardware.batch=1",
     ]
+    one = replace(SPREAD, executed=(255, 1))
+    assert lines([row("a", replace(GATED, spread=one))], "x")[0].endswith("executed blocks of 1: 0 (100 %), 1 (<1 %)")
     many = replace(SPREAD, executed=(0, 4, *[6] * 42))  # 256 images on 43 different numbers of blocks
     (line,) = lines([row("a", replace(GATED, spread=many))], "noise")
     assert line.startswith("a on 256 images of noise: ")
