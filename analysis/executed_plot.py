@@ -71,7 +71,8 @@ def _images(axes: matplotlib.axes.Axes, rows: pd.DataFrame, palette: Mapping[str
     axes.barh(rows["executed"], rows["share"], height=0.72, color=palette["found"])
     few = len(rows) <= 20  # with more of them numbers would lie on each other
     for r in rows.to_dict("records") if few else []:
-        axes.annotate(f"{r['share']:.0%}" if r["share"] >= 0.005 else "<1%", (r["share"], r["executed"]), (3, 0), textcoords="offset points", va="center",
+        said = f"{r['share']:.0%}" if r["share"] >= 0.005 else "<1%"
+        axes.annotate(said, (r["share"], r["executed"]), (3, 0), textcoords="offset points", va="center",
                       color=palette["muted"], fontsize=8.5)  # fmt: skip
     axes.set_xlim(0, rows["share"].max() * (1.18 if few else 1.05))
     axes.xaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
