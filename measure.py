@@ -88,13 +88,19 @@ def measure_again(config: dict[str, Any], folder: Path) -> Path:
 
 
 def draw(path: Path) -> None:
-    """measure.png beside measure.csv: the measurement that was just made."""
+    """measure.png beside measure.csv, and measure-executed.png where gated nets were in it: the measurement that was just
+    made."""
     import pandas as pd
 
+    from analysis.executed_plot import executed_figure
     from analysis.measured_plot import latest, measured_figure
     from analysis.palette import LIGHT, png
 
-    path.with_suffix(".png").write_bytes(png(measured_figure(latest(pd.read_csv(path)), LIGHT)))
+    now = latest(pd.read_csv(path))
+    path.with_suffix(".png").write_bytes(png(measured_figure(now, LIGHT)))
+    if now["p95_ms"].notna().any():
+        by_blocks = latest(pd.read_csv(path.with_name("executed.csv")))
+        path.with_name("measure-executed.png").write_bytes(png(executed_figure(by_blocks, now, LIGHT)))
 
 
 if __name__ == "__main__":

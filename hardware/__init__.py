@@ -9,7 +9,7 @@ run          setting (how), runtimes (the registry), onnx_runtimes, torch_runtim
 measure      meter (the face) -> subject -> job -> client | server -> session -> rounds -> estimate; references, history;
              latency (what comes out)
 calm         lock, quiet, memory
-say more     comparison, regime, breakdown, predictor and work, machine
+say more     comparison, spread (a gated net over images), regime, breakdown, predictor and work, machine
 """
 
 from __future__ import annotations

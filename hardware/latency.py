@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hardware.spread import Spread
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -15,7 +17,8 @@ class Latency:
     torch's own default for TF32); least_ms: the least that was seen; pace: the factor by which the reference nets
     brought the value to the machine's best pace (hardware/history.py); parity: largest difference from torch's logits as
     a share of the largest; process: "own", or "caller" for a module that no other process can make; processes: in how many
-    it was measured; clock_mhz: of a GPU, after; visits_ms: the least call of each visit of (the first) process."""
+    it was measured; clock_mhz: of a GPU, after; visits_ms: the least call of each visit of (the first) process; spread: over
+    images, of a gated net at batch 1."""
 
     latency_ms: float
     low_ms: float
@@ -37,3 +40,4 @@ class Latency:
     processes: int = 1
     clock_mhz: int = 0
     visits_ms: tuple[float, ...] = ()
+    spread: Spread | None = None

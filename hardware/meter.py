@@ -10,8 +10,8 @@ of calls; hardware/estimate.py makes a value and its interval from the visits. A
 collects no garbage and, with one thread, sits on one core. docs/results/latency.md holds this protocol beside timm's and
 torch's.
 
-A gated net's latency depends on the image: it is the mean over images of each image's own, with its own decisions. Expect
-2-4 s a session plus 0.1-0.3 s a net for the export.
+A gated net's latency depends on the image: it is the mean over images of each image's own, with its own decisions; at batch 1
+hardware/spread.py says how it spreads (p50, p95, executed blocks). Expect 2-4 s a session plus 0.1-0.3 s a net for the export.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from hardware.runtimes import DEFAULTS, make_runtime, setting_of
 from hardware.server import row_of
 from hardware.session import Clocks, Protocol, Session
 from hardware.setting import Setting
+from hardware.spread import spread_of
 from hardware.subject import job_of, subject_of, travels
 
 INSTANCES = 3  # of each net in a comparison
@@ -281,6 +282,7 @@ class Meter:
                     processes=len(told),
                     clock_mhz=told[0]["clock_mhz"],
                     visits_ms=tuple(first["visits_ms"]),
+                    spread=spread_of(first["decided"], [r["images_ms"] for r in rows], e.ms) if "decided" in first else None,
                 )
             )
         return found

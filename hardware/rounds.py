@@ -4,6 +4,9 @@ A round visits every net that is not settled yet and the references, in shuffled
 spread over some seconds, because what disturbs a measurement (another process, a change of clocks) lasts
 longer than a burst of calls; the further ones, for nets whose interval is still wide, come four times as
 close.
+
+A gated net is called on each of its images once a round, in another order every time: what the image before left in the caches
+should not stay with one image. A visit calls so many of them as fit into half a slice; the next visit goes on.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -26,6 +30,7 @@ from hardware.runtimes import Runtime
 CALLS, MOST_CALLS, VISIT_MS, VISITS = 4, 40, 4.0, 20
 CALLS_AN_IMAGE = 4  # a gated net has at least so many of each image
 SLICE_S = 0.1  # after which trainers that share the device get their turn
+FEWEST_AT_ONCE = 8  # images of a gated net a visit: the first of a visit still finds cold caches
 ENOUGH = 0.005  # half of a session's own part of the interval, as a share of the estimate
 
 
@@ -33,15 +38,19 @@ ENOUGH = 0.005  # half of a session's own part of the interval, as a share of th
 class Candidate:
     """A net in the rounds: its runtime, its inputs (several for a gated net) and what was recorded.
 
-    calls: recorded ones a visit and input; keep_rate: None for a static net; parity: see hardware/session.py; bias, pace: see
-    hardware/history.py; times: per input, in milliseconds; visits_ms: the least call of each visit; spent_ms: all its calls in
-    rounds, recorded or not; last_ms: of the last visit, the mean over the inputs of each input's minimum."""
+    calls: recorded ones a visit and input; keep_rate: None for a static net; parity: see hardware/session.py; decided: of a gated
+    net at batch 1 the decisions on each input, a digit a gate; at_once: inputs a visit; bias, pace: see hardware/history.py;
+    times: per input, in milliseconds; visits_ms: the least call of each visit (of all inputs once); spent_ms: all its calls in
+    rounds, recorded or not; visit_ms, last_ms: of the last visit of all inputs, its duration and the mean over the inputs of
+    each input's minimum."""
 
     runtime: Runtime
     inputs: list[Any]
     calls: int = CALLS
     keep_rate: float | None = None
     parity: float = 0.0
+    decided: tuple[str, ...] = ()
+    at_once: int = 0
     bias: float = BIAS
     pace: float = 1.0
     pace_error: float = 0.0
@@ -51,17 +60,35 @@ class Candidate:
     visit_ms: float = 0.0
     last_ms: float = 0.0
     stopped: str = ""
+    _least_ms: list[float] = field(default_factory=list)  # of the inputs that this round has visited
+    _took_ms: float = 0.0
 
-    def visit(self, clock: Callable[[], float]) -> None:
-        """One call to bring code and weights back into the caches, then the recorded ones."""
+    def parts(self, order: random.Random) -> list[Sequence[int]]:
+        """The inputs of a round's visits, shuffled, at most `at_once` each."""
+        n = len(self.inputs)
+        if n == 1:
+            return [range(1)]
+        shuffled, step = order.sample(range(n), n), self.at_once or n
+        return [shuffled[i : i + step] for i in range(0, n, step)]
+
+    def visit(self, clock: Callable[[], float], part: Sequence[int] | None = None) -> None:
+        """One call to bring code and weights back into the caches, then the recorded ones, of all inputs or of those in
+        `part`."""
+        part = range(len(self.inputs)) if part is None else part
         start = clock()
-        self.runtime.run(self.inputs[0])
-        fresh = [[self.runtime.timed_ms(x, clock) for x in self.inputs] for _ in range(self.calls)]
-        self.visit_ms = (clock() - start) * 1e3
-        self.spent_ms += self.visit_ms
-        self.times = [old + [row[i] for row in fresh] for i, old in enumerate(self.times or [[]] * len(self.inputs))]
-        self.last_ms = fmean(min(row[i] for row in fresh) for i in range(len(self.inputs)))
-        self.visits_ms.append(self.last_ms)
+        self.runtime.run(self.inputs[part[0]])
+        fresh = [[self.runtime.timed_ms(self.inputs[i], clock) for i in part] for _ in range(self.calls)]
+        took_ms = (clock() - start) * 1e3
+        self.spent_ms += took_ms
+        self._took_ms += took_ms
+        self.times = self.times or [[] for _ in self.inputs]
+        for calls, i in zip(zip(*fresh, strict=True), part, strict=True):
+            self.times[i] += calls
+            self._least_ms.append(min(calls))
+        if len(self._least_ms) == len(self.inputs):
+            self.last_ms, self.visit_ms = fmean(self._least_ms), self._took_ms
+            self.visits_ms.append(self.last_ms)
+            self._least_ms, self._took_ms = [], 0.0
 
     def forget(self) -> None:
         """As before the first visit: a reference that the next session visits again."""
@@ -108,13 +135,14 @@ class Schedule:
             if (early := due - self.clock()) > 0:
                 self.sleep(early)
             visited = [c for c in found if not c.stopped] + references
-            order.shuffle(visited)
+            visits = [partial(c.visit, self.clock, part) for c in visited for part in c.parts(order)]
+            order.shuffle(visits)
             wall = cpu = 0.0
-            while visited:
+            while visits:
                 with undisturbed():
                     began, began_cpu = self.clock(), self.cpu_clock()
-                    while visited and self.clock() - began < SLICE_S:
-                        visited.pop(0).visit(self.clock)
+                    while visits and self.clock() - began < SLICE_S:
+                        visits.pop(0)()
                     wall, cpu = wall + self.clock() - began, cpu + self.cpu_clock() - began_cpu
             ratios.append(wall / cpu if cpu > 0 else 1.0)
             for candidate in found:

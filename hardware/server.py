@@ -28,6 +28,7 @@ from hardware.quiet import stay_on_one_core
 from hardware.rounds import Candidate
 from hardware.session import Clocks, Protocol, Session
 from hardware.setting import Setting
+from hardware.spread import levels_ms
 
 
 class Server:
@@ -91,12 +92,13 @@ class Server:
 
 
 def row_of(candidate: Candidate) -> dict[str, Any]:
-    """What is told of a candidate that has been measured."""
+    """What is told of a candidate that has been measured; of a gated net at batch 1 also what each image cost and decided."""
     e = candidate.estimate()
-    return {
+    row = {
         **asdict(e), "stopped": candidate.stopped, "keep_rate": candidate.keep_rate, "runtime": candidate.runtime.name,
         "parity": candidate.parity, "pace": candidate.pace, "visits_ms": candidate.visits_ms,
     }  # fmt: skip
+    return {**row, "decided": candidate.decided, "images_ms": levels_ms(candidate.times)} if candidate.decided else row
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from hardware.job import Job
 from hardware.lock import exclusive, lock_name, shared
 from hardware.quiet import quiet
 from hardware.references import SHAPE, reference_files, references
-from hardware.rounds import CALLS, MOST_CALLS, VISIT_MS, VISITS, Candidate, Schedule
+from hardware.rounds import CALLS, FEWEST_AT_ONCE, MOST_CALLS, SLICE_S, VISIT_MS, VISITS, Candidate, Schedule
 from hardware.runtimes import Runtime, make_runtime, runtime_class
 from hardware.setting import Setting
 
@@ -97,7 +97,10 @@ class Session:
         parity = _parity(job, logits, kept, self.setting)
         candidate = Candidate(runtime, inputs, keep_rate=float(np.mean(rates)) if job.gated else None, parity=parity)
         if job.gated:
-            candidate.calls = 1  # the images are cycled; the rounds bring the calls an image
+            candidate.calls = 1  # the rounds bring the calls an image
+            candidate.at_once = max(FEWEST_AT_ONCE, int(SLICE_S * 1e3 / 2 / call_ms))
+            if batch == 1:
+                candidate.decided = tuple("".join("01"[int(k > 0.5)] for k in d.ravel()) for d in kept if d is not None)
         else:
             visit_ms = VISIT_MS if max_ms is None else max_ms / VISITS
             candidate.calls = min(MOST_CALLS, max(CALLS, int(visit_ms / call_ms) - 1))

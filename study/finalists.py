@@ -154,6 +154,7 @@ def save(candidate: Candidate, net: torch.nn.Module, bench: Bench, folder: Path,
             "net": candidate.net,
             "data": {
                 "name": data.name,
+                "path": s.data["path"],  # as the user gave it; measure.py finds the images there
                 "classes": list(data.classes),
                 "mean": list(data.mean),
                 "std": list(data.std),

@@ -23,10 +23,11 @@ from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
 from searchspace.card import load as load_net
 from searchspace.named import resolve
+from study import executed
 from study.folder import put
 from study.settings import SettingsError, import_plugins
 from study.sidebyside import measured, session, show
-from study.trial import IMAGES
+from study.trial import deployed_sample
 from trainers.data import DataError, look
 from trainers.data import load as load_data
 
@@ -78,7 +79,7 @@ def measure_study(
     table["net"] = [names.get(i) or i for i in table["id"]]
     table["study_ms"] = [study_ms[i] for i in table["id"]]
     show(table, console)
-    for line in told:
+    for line in executed.lines(rows, "validation images") + told:
         console.print(line, highlight=False, soft_wrap=True)
     folder.mkdir(parents=True, exist_ok=True)
     put(path, replaced(_earlier(path), _rows(table, names, hardware)).to_csv(index=False, lineterminator="\n"))
@@ -118,7 +119,7 @@ def subjects_of(
             found.left_out += [(net_id, why) for net_id, _ in gated]
         else:
             found.nets += gated
-            found.images, found.mean, found.std = loaded.sample(IMAGES), loaded.mean, loaded.std
+            found.images, found.mean, found.std = deployed_sample(loaded), loaded.mean, loaded.std
     return found
 
 

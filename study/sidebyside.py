@@ -28,6 +28,7 @@ from searchspace.inputs import input_of
 from searchspace.named import expand, resolve
 from searchspace.network import Network
 from searchspace.published import usual_resolution
+from study import executed
 from study.folder import put
 from study.images import images_for
 from study.settings import SettingsError
@@ -72,12 +73,15 @@ def measure_nets(
         parts = _blocks(meter, subjects, rows, tell) if with_blocks else []
     if not rows:
         raise SettingsError(*(refused or ["nets: none is given"]))
-    table = pd.DataFrame(rows).assign(**place(hardware))
+    table = pd.DataFrame(rows).drop(columns="spread").assign(**place(hardware))
     show(table, console, images.what)
-    for line in advice:
+    for line in [images.why] * bool(images.why) + executed.lines(rows, images.what) + advice:
         console.print(line, highlight=False, soft_wrap=True)
     _show_blocks(parts, console)
     folder.mkdir(parents=True, exist_ok=True)
+    if len(by_blocks := executed.table(rows, images.what)):
+        path = folder / "executed.csv"
+        put(path, with_earlier(path, by_blocks).to_csv(index=False, lineterminator="\n"))
     put(folder / "measure.csv", with_earlier(folder / "measure.csv", table).to_csv(index=False, lineterminator="\n"))
     if parts:
         put(folder / "blocks.csv", pd.DataFrame(parts).to_csv(index=False, lineterminator="\n"))
@@ -211,6 +215,8 @@ def measured(
                     # of a gated net not all mult-adds are done
                     "gmac_per_s": macs * m.batch / m.latency_ms / 1e6 if m.keep_rate is None else float("nan"),
                     "keep_rate": m.keep_rate,
+                    "p50_ms": m.spread.p50_ms if m.spread else float("nan"),  # over images
+                    "p95_ms": m.spread.p95_ms if m.spread else float("nan"),
                     "runtime": m.runtime,
                     "threads": m.threads,
                     "batch": m.batch,
@@ -226,6 +232,7 @@ def measured(
                     "options": "/".join(meter.setting.key.split("/")[4:]),
                     "machine": m.machine,
                     "measured_at": now,
+                    "spread": m.spread,  # hardware.spread.Spread or None: not of the csv
                 }
             )
         return rows, bad

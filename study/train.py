@@ -132,7 +132,7 @@ def _run_stage(stage: Stage, subject: Subject, bench: Bench, folder: Path, saved
         if candidate.gated and isinstance(x, Tensor) and x.dtype == torch.uint8:
             write_decisions(saved, judged, x)
         if deployed:
-            measured = bench.latency(candidate, card.load(saved) if isinstance(net, Network) else net)
+            measured = bench.latency(candidate, card.load(saved) if isinstance(net, Network) else net, deployed=True)
             here = latency_row(measured) | (int8_accuracy(bench, saved) if measured.precision == "int8" else {})
             found |= here
             update_card(saved, here)

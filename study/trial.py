@@ -35,7 +35,8 @@ from trainers.supervised import Fit, Recipe, fit
 
 LEAST_KEPT = 0.25  # share of gated blocks; a net that keeps less is a shallower net at the price of training a deep one
 CALIBRATION = 128  # training images for int8
-IMAGES = 64  # validation images that a gated net's latency is the mean of
+IMAGES = 64  # validation images that a gated net's latency is the mean of in the search
+DEPLOYED = 256  # of a net that is kept: a p95 of 64 images would hang on three of them
 Report = Callable[[str, Any], None]  # called with a key and a value as soon as it is known
 
 
@@ -162,14 +163,14 @@ class Bench:
                 net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), breathe, objective
             )  # fmt: skip
 
-    def latency(self, candidate: Candidate, net: nn.Module) -> Latency:
+    def latency(self, candidate: Candidate, net: nn.Module, deployed: bool = False) -> Latency:
         """On this study's hardware. On validation images a runtime proves that it computes what torch does, and a gated net
-        makes its own decisions."""
+        makes its own decisions; `deployed`: on more of them, of a net that is kept."""
         # before training a value is measured, not these weights: the meter settles them, for the activations of a net that
         # was never trained shrink layer by layer into denormal numbers, which are slow
         subject = net if candidate.gated or candidate.architecture is None else candidate.architecture
         return self.meter.measure(
-            [subject], input_shape=self.input_shape(candidate), images=self.images(), mean=self.data.mean,
+            [subject], input_shape=self.input_shape(candidate), images=self.images(deployed), mean=self.data.mean,
             std=self.data.std, calibration=self.calibration(),
         )[0]  # fmt: skip
 
@@ -183,13 +184,19 @@ class Bench:
         )  # fmt: skip
         return least, dense
 
-    def images(self) -> np.ndarray:
+    def images(self, deployed: bool = False) -> np.ndarray:
         """Validation images that gated nets decide on; as many as a batch at least."""
-        return self.data.sample(max(IMAGES, self.settings.hardware["batch"]))
+        batch = self.settings.hardware["batch"]
+        return deployed_sample(self.data, batch) if deployed else self.data.sample(max(IMAGES, batch))
 
     def calibration(self) -> np.ndarray | None:
         """Training images, where int8 needs its ranges."""
         return self.data.sample(CALIBRATION, train=True) if self.settings.hardware.get("precision") == "int8" else None
+
+
+def deployed_sample(data: ImageData, least: int = 1) -> np.ndarray:
+    """(n, C, H, W): 256 validation images, fewer where there are fewer, for the latency of a gated net that is kept."""
+    return data.sample(max(IMAGES, least, min(DEPLOYED, data.val_images)))
 
 
 def run_trial(

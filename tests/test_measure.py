@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 
+import pytest
 import torch
 
 from searchspace import build
@@ -58,3 +59,39 @@ def test_what_cannot_be_exported_is_measured_in_eager_when_asked(tmp_path):
     bad_and_good(tmp_path)
     done = run("measure", "nets=[mine:spectral]", "resolution=16", "hardware.runtime=eager", "hardware.spread_s=0", cwd=tmp_path)
     assert done.returncode == 0 and "mine:spectral" in done.stdout, done.stderr
+
+
+GATED = Architecture(
+    Stem(8), (Stage((Block("residual", 8), Block("residual", 8, gate="ff2"), Block("residual", 8, gate="ff2"))),), Head(), 16, 10,
+    in_channels=1, gate_sharing="per_block", skip_alpha=0.1,
+)  # fmt: skip
+
+
+def test_a_gated_net_is_told_image_by_image(tmp_path):
+    """With open gates every image executes both blocks; what is written is what is said. A set that is not there is said, too."""
+    net = build(GATED)
+    with torch.no_grad():
+        for gate in net.gates.values():
+            gate.decision.weight.zero_()
+    save(net, tmp_path / "open", {"data": {"name": "digits"}})
+    save(net, tmp_path / "far", {"data": {"name": "npz", "path": "far.npz"}})
+    (tmp_path / "plain.json").write_text(json.dumps(GATED.without_gates().to_dict()))
+    quick = ("hardware.spread_s=0", "regime=false")
+    done = run("measure", "nets=[./open,plain.json]", *quick, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("./open on "))
+    assert line.startswith("./open on 256 digits images: mean 0.") and line.endswith("executed blocks of 2: 2 (100 %)")
+    with open(tmp_path / "outputs/measure-cpu/measure.csv") as file:
+        gated, plain = csv.DictReader(file)
+    with open(tmp_path / "outputs/measure-cpu/executed.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["net"], row["executed"], row["images"], row["share"]) == ("./open", "2", "256", "1.0")
+    for key in ("p50_ms", "p95_ms"):  # all images cost the same
+        assert float(gated[key]) == pytest.approx(float(gated["latency_ms"])) == pytest.approx(float(row["mean_ms"]))
+        assert plain[key] == ""
+    assert (tmp_path / "outputs/measure-cpu/measure-executed.png").read_bytes().startswith(b"\x89PNG")
+    done = run("measure", "nets=[./far]", *quick, cwd=tmp_path)
+    assert "Gated nets decided on noise: the card names npz at far.npz, which is not there" in done.stdout, done.stderr
+    assert "./far on 64 images of noise: mean" in done.stdout
+    with open(tmp_path / "outputs/measure-cpu/executed.csv") as file:
+        assert [(r["net"], r["images_of"]) for r in csv.DictReader(file)] == [("./open", "digits"), ("./far", "noise")]

@@ -38,3 +38,13 @@ def test_the_fastest_stands_on_top_and_all_is_inside(latencies):
 def test_only_the_last_measurement_is_drawn():
     both = pd.concat([table(1.0, 2.0), table(3.0, at="2026-01-02")], ignore_index=True)
     assert latest(both)["latency_ms"].tolist() == [3.0]
+
+
+def test_beside_a_gated_net_stands_its_p95():
+    rows = table(0.4, 0.5).assign(p95_ms=[0.52, float("nan")])
+    rows.loc[0, "gmac_per_s"] = float("nan")
+    (axes,) = measured_figure(rows, DARK).figure.axes
+    assert {t.get_text() for t in axes.texts} == {"0.4 ms, p95 0.52", "0.5 ms, 50 GMAC/s"}
+    rows.loc[0, "p95_ms"] = float("nan")  # in batches
+    (axes,) = measured_figure(rows, DARK).figure.axes
+    assert "0.4 ms" in {t.get_text() for t in axes.texts}
