@@ -6,7 +6,8 @@ python report.py name=NAME max_latency_ms=2       # the best net under that budg
 python report.py name=NAME table=front            # front | trials | anchors | transfer (what measure.py name=NAME measured)
 python report.py name=NAME figure=front           # front | hypervolume | effects, as PNG beside the report
 python report.py name=TRAINING figure=decisions   # which blocks a gated net runs, for which images
-python report.py table=skipnet                    # table and figure: all trainings of SkipNet below outputs/
+python report.py table=trainings                  # table and figure: all that train.py trained below outputs/; its curves
+python report.py table=skipnet                    # table and figure: all trainings of SkipNet, and what they say
 python report.py table=classics                   # classics | gates: the lecture's tables recomputed, with what was measured here
 python report.py figure=classics                  # MobileNets on CPU and GPU, four blocks, activations: outputs/classics/*.png
 """

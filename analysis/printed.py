@@ -19,6 +19,7 @@ from analysis.plots import effects_figure, front_figure, hypervolume_figure
 from analysis.records import Record
 from analysis.skipnet_plot import write_skipnet
 from analysis.skipnet_table import skipnet_text
+from analysis.trainings import trainings_text, write_trainings
 
 
 def _text(table: pd.DataFrame) -> str:
@@ -47,6 +48,8 @@ OF_TRAININGS: dict[tuple[str, str], Callable[[Path, Path | None], str]] = {
     ("table", "skipnet"): lambda outputs, folder: skipnet_text(outputs),
     ("figure", "skipnet"): lambda outputs, folder: write_skipnet(outputs),
     ("figure", "decisions"): lambda outputs, folder: write_decisions(folder),
+    ("table", "trainings"): lambda outputs, folder: trainings_text(outputs),
+    ("figure", "trainings"): lambda outputs, folder: write_trainings(outputs),
 }
 # of the classic nets: what study/lecture.py counts for it (FACTS of the same key), the outputs folder -> what to print
 OF_LECTURE: dict[tuple[str, str], Callable[[dict[str, pd.DataFrame], Path], str]] = {

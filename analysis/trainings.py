@@ -14,7 +14,8 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.palette import STYLE, Drawing, dress
+from analysis.files import write_bytes
+from analysis.palette import LIGHT, STYLE, Drawing, dress, png
 from analysis.records import StudyError
 from analysis.skipnet_cards import STAGES, Trained, read_trainings
 
@@ -68,6 +69,13 @@ def trainings_text(outputs: Path) -> str:
         "\n\nTest top-1: mean ± standard deviation over seeds. epochs of SP+HRL come on top of SP's. Mult-adds of a gated net: "
         "mean of an image on the test images, gates included. Latency: mean over seeds [lowest and highest end of the intervals]."
     )
+
+
+def write_trainings(outputs: Path) -> str:
+    """Writes trainings.png into `outputs` and returns its path. StudyError when there is no training."""
+    path = outputs / "trainings.png"
+    write_bytes(path, png(trainings_figure(outputs, LIGHT)))
+    return str(path)
 
 
 def trainings_figure(outputs: Path, palette: Mapping[str, str]) -> Drawing:
