@@ -6,12 +6,14 @@
 
 Training computes every block on the whole batch and mixes, x' = g block(x) + (1 - g) shortcut(x) (SkipNet, eq. 1), so
 that batch statistics stay those of the paper; `build(a, execution="masked")` does the same at inference, for comparison.
+`build(a, execution="decide_first")` is another policy, in training as at inference: all gates decide before the first gated
+block, on what the way past all blocks shows them (searchspace/execution.py), so that a GPU waits for the host once.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -20,9 +22,10 @@ from torch import Tensor, nn
 from searchspace.activations import activation
 from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.blocks import BLOCKS, ConvBlock, conv_norm
+from searchspace.execution import evaluating, past, run_blocks
 from searchspace.gates import GateMaker, decide
 
-EXECUTIONS = ("gather", "masked")
+EXECUTIONS = ("gather", "masked", "decide_first")
 
 
 class Head(nn.Module):
@@ -82,10 +85,10 @@ class Network(nn.Module):
 
     def steps(self) -> Iterator[tuple[ConvBlock, nn.Module | None]]:
         """(block, its gate or None) in order."""
+        gates = dict(self.gates.items())
         for i, block in enumerate(self.blocks):
             assert isinstance(block, ConvBlock)
-            key = str(i)
-            yield block, (self.gates[key] if key in self.gates else None)  # noqa: SIM401 - a ModuleDict has no get
+            yield block, gates.get(str(i))
 
     def _plain(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -95,8 +98,9 @@ class Network(nn.Module):
 
     def masked(self, x: Tensor, how: str = "threshold", force: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Every block on every image, mixed by the decisions: logits (N, classes), decisions (N, gates) as float."""
-        asked = _Decisions(x, force, len(self.gates))
-        return self._masked(self.stem(x), how, asked), asked.kept()
+        x = self.stem(x)
+        asked = self._asked(x, force)
+        return self._masked(x, how, asked), asked.kept()
 
     def _masked(self, x: Tensor, how: str, asked: _Decisions) -> Tensor:
         for block, gate in self.steps():
@@ -113,8 +117,9 @@ class Network(nn.Module):
         """Every block on every image, mixed by decisions that are drawn (or `given`, (N, gates) of 0 and 1): logits (N, classes),
         decisions (N, gates) as float, without gradient, and the probabilities to keep (N, gates) that the gates gave on the way,
         with gradient."""
-        asked = _Decisions(x, None, len(self.gates), given)
-        logits = self._masked(self.stem(x), "sample", asked)
+        x = self.stem(x)
+        asked = self._asked(x, None, given)
+        logits = self._masked(x, "sample", asked)
         return logits, asked.kept(), torch.stack(asked.p, 1)
 
     @torch.no_grad()
@@ -123,21 +128,20 @@ class Network(nn.Module):
         Returns logits (N, classes) and what was kept (N, gates) bool. A skipped block costs its shortcut only. A net in
         training mode runs as in eval mode, and is in training mode afterwards. ValueError for a `force` of another shape."""
         if self.training:
-            flags = [(m, m.training) for m in self.modules()]
-            self.eval()
-            try:
+            with evaluating(self):
                 return self.run(x, force)
-            finally:
-                for module, flag in flags:
-                    module.training = flag
         if self.execution == "masked":
             logits, kept = self.masked(x, "threshold", force)
             return logits, kept > 0.5
         x = self.stem(x)
-        asked = _Decisions(x, force, len(self.gates))
-        for block, gate in self.steps():
-            x = block(x) if gate is None else _skip(block, x, asked(gate, x, "threshold") > 0.5)
-        return self.head(x), asked.kept() > 0.5
+        x, kept = run_blocks(self.steps(), x, self._asked(x, force), first=self.execution == "decide_first")
+        return self.head(x), kept
+
+    def _asked(self, x: Tensor, force: Tensor | None, given: Tensor | None = None) -> _Decisions:
+        asked = _Decisions(x, force, len(self.gates), given)
+        if self.execution == "decide_first":
+            asked.look = lambda x: past(self.steps(), x)
+        return asked
 
 
 class _Decisions:
@@ -150,6 +154,8 @@ class _Decisions:
         self.given = given
         self.state: tuple[Tensor, ...] | None = None
         self.rows = x
+        self.look: Callable[[Tensor], Iterator[Tensor]] | None = None  # decide_first: from the first gate's input, what all read
+        self.seen: Iterator[Tensor] | None = None
         if force is not None:
             force = torch.as_tensor(force, device=x.device)
             if tuple(force.shape) not in ((gates,), (x.shape[0], gates)):
@@ -161,6 +167,9 @@ class _Decisions:
         if self.force is not None:
             g = self.force[:, len(self.taken)].to(x.dtype)
         else:
+            if self.look is not None:
+                self.seen = self.seen or self.look(x)
+                x = next(self.seen)
             start = gate.start(x)  # type: ignore[operator]
             if start:  # recurrent: the first such gate starts the state, the later ones carry it on
                 p, *state = gate(x, *(self.state or start))
@@ -176,19 +185,6 @@ class _Decisions:
         if self.taken:
             return torch.stack(self.taken, 1)
         return self.rows.new_zeros(self.rows.shape[0], 0)
-
-
-def _skip(block: ConvBlock, x: Tensor, kept: Tensor) -> Tensor:
-    """The block on the rows that keep it, the shortcut on the others. kept: (N,) bool. One host synchronisation."""
-    count = int(kept.sum())
-    if count == kept.shape[0]:
-        return block(x)
-    s = block.shortcut(x)
-    if count == 0:
-        return s
-    rows = kept.nonzero()[:, 0]
-    y = block.join(block.body(x.index_select(0, rows)), s.index_select(0, rows))
-    return (s.clone() if s is x else s).index_copy_(0, rows, y)  # an identity shortcut hands back its input: not ours to write
 
 
 def closed(net: Network) -> Network:

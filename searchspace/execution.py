@@ -1,0 +1,162 @@
+"""Running the blocks of a gated net so that a skipped block is not run.
+
+    x, kept = run_blocks(net.steps(), x, asked)     # x: (N, C, H, W), the stem's output; -> the last block's, (N, gates) bool
+
+One image: a branch, one number read a gate. A batch: the images that keep the block are put together to a smaller batch and run;
+what comes out is looked at image by image. An image is a view of the tensor that it was computed in, so nothing is written
+back, and nobody's memory is written to (index_copy_ costs three times the copy that is saved, on the CPU, and index_select on a
+channels_last tensor returns NCHW; torch.cat keeps the layout).
+
+The host needs the decisions to go on: it waits for the device once a gated block; with decisions known beforehand (`force`,
+or execution="decide_first") once in all. Eval mode only: while training, smaller batches would change the batch statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from itertools import dropwhile
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from searchspace.blocks import ConvBlock
+
+    Steps = Iterable[tuple[ConvBlock, nn.Module | None]]
+
+# The number of images is rounded up to a multiple of a 32nd of the batch, the fillers computed and dropped: a kernel library
+# prepares a kernel for each batch size that it meets (oneDNN: 0.2-0.5 ms a convolution), and so meets at most 32. A sixteenth
+# wasted 2.3 % of the time of a batch of 64 on fillers.
+BUCKETS = 32
+# From this share of the images on the block runs on all of them: what is saved would pay for no copies. Measured on the CPU,
+# ResNet-38: copying an image costs a fortieth of its block, so that all but the last bucket pay.
+ALL = 1 - 1 / BUCKETS
+
+
+class Asked(Protocol):
+    """The decisions of one pass (searchspace.network)."""
+
+    force: Tensor | None  # (N, gates), decisions known beforehand
+
+    def __call__(self, gate: nn.Module, x: Tensor, how: str) -> Tensor: ...  # (N,) 0 or 1
+
+    def kept(self) -> Tensor: ...  # (N, gates), those taken so far
+
+
+def run_blocks(steps: Steps, x: Tensor, asked: Asked, first: bool = False) -> tuple[Tensor, Tensor]:
+    """All blocks, each on the images that keep it: the last output and what was kept, (N, gates) bool. `first`: all gates are
+    asked before the first gated block (and then read the way `past` all of them, which is `asked`'s part)."""
+    steps, batch = list(steps), Batch(x)
+    known = None if asked.force is None else asked.force > 0.5
+    plan = None if known is None else rows_of(known)
+    for block, gate in steps:
+        if gate is None:
+            batch = Batch(block(batch.whole()))
+            continue
+        if first and plan is None:
+            for _, each in steps:
+                if each is not None:
+                    asked(each, batch.whole(), "threshold")
+            plan = rows_of(asked.kept() > 0.5)
+        if plan is not None:
+            rows = next(plan)
+        else:
+            (rows,) = rows_of(asked(gate, batch.whole(), "threshold")[:, None])
+        batch = on_rows(block, batch, rows)
+    return batch.whole(), asked.kept() > 0.5 if known is None else known
+
+
+def rows_of(kept: Tensor) -> Iterator[list[int]]:
+    """kept: (N, gates) -> for each gate the images that stay. The host waits once, whatever the number of gates."""
+    return ([row for row, stays in enumerate(column) if stays] for column in kept.t().tolist())
+
+
+class Batch:
+    """(N, C, H, W) in one tensor, or image by image, each (1, C, H, W) and a view of the tensor that it was computed in."""
+
+    def __init__(self, x: Tensor | list[Tensor]):
+        self._whole: Tensor | None = x if isinstance(x, Tensor) else None
+        self._each: list[Tensor] | None = None if isinstance(x, Tensor) else x
+
+    def whole(self) -> Tensor:
+        if self._whole is None:
+            assert self._each is not None
+            self._whole = torch.cat(self._each)
+        return self._whole
+
+    def each(self) -> list[Tensor]:
+        if self._each is None:
+            assert self._whole is not None
+            self._each = apart(self._whole)
+        return self._each
+
+    def __len__(self) -> int:
+        return len(self._each if self._each is not None else self.whole())
+
+    def is_whole(self) -> bool:
+        return self._whole is not None
+
+    def some(self, rows: list[int]) -> Tensor:
+        """Those images and fillers in one tensor."""
+        step = max(1, len(self) // BUCKETS)
+        each = self.each()
+        return torch.cat([each[row] for row in rows + rows[:1] * (-len(rows) % step)])
+
+
+def on_rows(block: ConvBlock, x: Batch, rows: list[int]) -> Batch:
+    """The block on those images, the shortcut on the others."""
+    images = len(x)
+    if len(rows) == images:
+        return Batch(block(x.whole()))
+    if not rows and x.is_whole():
+        return Batch(block.shortcut(x.whole()))
+    s = x if _hands_back(block, x.each()[0]) else Batch(block.shortcut(x.whole()))
+    out = list(s.each())
+    if len(rows) > ALL * images:
+        every = apart(block.join(block.body(x.whole()), s.whole()))
+        for row in rows:
+            out[row] = every[row]
+    elif rows:
+        part = x.some(rows)
+        y = block.join(block.body(part), part if s is x else s.some(rows))
+        for row, image in zip(rows, apart(y), strict=False):  # at the end of y there may be fillers
+            out[row] = image
+    return Batch(out)
+
+
+def apart(x: Tensor) -> list[Tensor]:
+    """Its images, each (1, C, H, W), views. The quickest of torch's splits: 2 microseconds for eight."""
+    return list(x.split_with_sizes([1] * x.shape[0]))
+
+
+def _hands_back(block: ConvBlock, image: Tensor) -> bool:
+    """Whether the block's shortcut is the identity: then the skipped images stay where they are. Asked of one image, and only
+    where the shapes allow it."""
+    same = block.spec.stride == 1 and block.spec.out == image.shape[1]
+    return same and block.shortcut(image) is image
+
+
+def past(steps: Steps, x: Tensor) -> Iterator[Tensor]:
+    """What the gates read when all decide before the first gated block (execution="decide_first"): the way past all of them,
+    shortcuts alone; a block without a gate runs. x: what the first gate sees. Normalised by the running statistics, in training
+    too: this way must leave no trace in the statistics of the other. It costs the shortcuts once more, on CIFAR SkipNets two
+    1x1 convolutions (0.3 % of ResNet-38), on nets with ungated blocks in between (MobileNetV2) those blocks."""
+    for block, gate in dropwhile(lambda step: step[1] is None, steps):
+        if gate is not None:
+            yield x
+        with evaluating(block) if block.training else nullcontext():
+            x = block(x) if gate is None else block.shortcut(x)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every submodule's own training flag as before afterwards."""
+    flags = [(m, m.training) for m in module.modules() if m.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for m, flag in flags:
+            m.training = flag
