@@ -112,7 +112,7 @@ def subject_of(settings: Settings, folder: Path) -> tuple[Bench, Subject]:
         raise SettingsError(
             f"hardware.runtime={settings.hardware['runtime']}: cannot skip the blocks of {name}; use another runtime"
         )
-    return bench, Subject(name, candidate, net, stages, of)
+    return bench, Subject(known, candidate, net, stages, of)
 
 
 def _known_as(name: str) -> str:
