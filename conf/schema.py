@@ -76,6 +76,7 @@ class Hrl:
 
     epochs: int = 5
     lr: float = MISSING
+    gate_lr: float = 1.0
     skip_alpha: Optional[float] = None
     cost: str = "one"
     beta: float = 1.0

@@ -53,7 +53,7 @@ def check_stages(trainer: Mapping[str, Any]) -> None:
     for key, known in (("cost", COSTS), ("reduction", REDUCTIONS), ("baseline", BASELINES)):
         if hrl[key] not in known:
             raise SettingsError(f"trainer.hrl.{key}={hrl[key]}: must be one of {', '.join(known)}")
-    for key in ("epochs", "lr", "weight", "sharpen"):
+    for key in ("epochs", "lr", "gate_lr", "weight", "sharpen"):
         if hrl[key] <= 0:
             raise SettingsError(f"trainer.hrl.{key}={hrl[key]}: must be above 0")
     for key in ("skip_alpha", "beta"):
@@ -81,7 +81,7 @@ def stages_of(trainer: Mapping[str, Any], net: Architecture | None, recipe: Reci
             weight=hrl["weight"], reduction=hrl["reduction"], baseline=hrl["baseline"],
         )  # fmt: skip
         second = replace(recipe, epochs=hrl["epochs"], lr=hrl["lr"], warmup_epochs=0.0)
-        stages.append(Stage("hrl", Hybrid(policy), second, "last.ckpt", hrl["sharpen"]))
+        stages.append(Stage("hrl", Hybrid(policy, hrl["gate_lr"]), second, "last.ckpt", hrl["sharpen"]))
     return stages
 
 

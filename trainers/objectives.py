@@ -20,6 +20,7 @@ class Objective:
     the search's own way, one stage, where the paper has two. The subclasses are the paper's."""
 
     name = "supervised"
+    gate_lr = 1.0  # learning rate of the gates over that of the rest
 
     def begin(self) -> None:
         """Before images are judged: what is drawn there begins anew."""

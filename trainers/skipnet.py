@@ -95,8 +95,8 @@ class Hybrid(Objective):
 
     name = "hrl"
 
-    def __init__(self, policy: Policy):
-        self.policy = policy
+    def __init__(self, policy: Policy, gate_lr: float = 1.0):
+        self.policy, self.gate_lr = policy, gate_lr
 
     def loss(self, net: nn.Module, x: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
         logits, kept, p = cast(Network, net).sampled(x)
@@ -105,7 +105,7 @@ class Hybrid(Objective):
         return supervised + self.policy.weight * policy_loss(p, kept, loss, self.policy)
 
     def told(self) -> dict[str, Any]:
-        return {"stage": self.name, **{f"hrl.{k}": v for k, v in asdict(self.policy).items()}}
+        return {"stage": self.name, "hrl.gate_lr": self.gate_lr, **{f"hrl.{k}": v for k, v in asdict(self.policy).items()}}
 
 
 class RandomSkips(Objective):

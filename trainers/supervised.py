@@ -103,9 +103,13 @@ class Supervised(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         r = self.recipe
-        groups = [
-            {"params": p, "weight_decay": r.weight_decay if decays else 0.0} for decays, p in parameter_groups(self.net) if p
-        ]
+        gates = {id(p) for p in self.net.gates.parameters()} if isinstance(self.net, Network) else set()
+        groups = []
+        for decays, parameters in parameter_groups(self.net):
+            for times, mine in ((1.0, [p for p in parameters if id(p) not in gates]),
+                                (self.objective.gate_lr, [p for p in parameters if id(p) in gates])):  # fmt: skip
+                if mine:
+                    groups.append({"params": mine, "weight_decay": r.weight_decay if decays else 0.0, "lr": r.lr * times})
         optimiser = torch.optim.SGD(groups, lr=r.lr, momentum=r.momentum, nesterov=r.momentum > 0)
         total, warm = r.epochs * self.steps_per_epoch, round(r.warmup_epochs * self.steps_per_epoch)
 
