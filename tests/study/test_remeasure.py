@@ -76,7 +76,7 @@ def test_static_nets_by_value_gated_ones_by_their_weights(again, capsys):
     table = again([PLAIN, LOST, GATED], clock, {PLAIN.id: "mobilenet_v1-0.25", LOST.id: "skipnet_14-rnn"})
     ((nets, _, images, mean),) = clock.asked  # one session
     assert nets[0] == PLAIN and nets[1].architecture == GATED and not nets[1].training
-    assert images.shape == (64, 1, 8, 8) and len(mean) == 1  # the digits, to decide on
+    assert images.shape == (256, 1, 8, 8) and len(mean) == 1  # the digits, to decide on
     assert list(table.columns) == list(COLUMNS) and table["id"].tolist() == [PLAIN.id, GATED.id]
     assert table["net"].tolist() == ["mobilenet_v1-0.25", ""] and table["keep_rate"].astype(str).tolist() == ["", "0.5"]
     out = " ".join(capsys.readouterr().out.split())
