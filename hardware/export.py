@@ -99,8 +99,9 @@ def to_onnx(module: nn.Module, input_shape: Sequence[int], mean: Stats = None, s
         raise ExportError(f"input shape {shape} is not (N, C, H, W)")
     if is_gated(module) and shape[0] != 1:
         raise ExportError(f"a gated net is exported for batch 1, not {shape[0]}: its blocks are skipped image by image")
-    if is_gated(module) and getattr(module, "execution", "gather") != "gather":
-        raise ExportError("built with execution='masked', which computes every block: runtime=eager alone runs that")
+    execution = getattr(module, "execution", "gather")
+    if is_gated(module) and execution != "gather":
+        raise ExportError(f"built with execution={execution!r}, and a file decides and skips block by block: use runtime=eager")
     generator = torch.Generator().manual_seed(0)
     image = (torch.rand(shape, generator=generator) * 255).to(_device(module))
     net = deployed(module, mean, std, shape[1])
