@@ -11,8 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from hardware.errors import one_line
 from hardware.stitch import stitch
+from searchspace.execution import evaluating as evaluating
 
 # The one place to change when torch drops its legacy exporter: {"dynamo": True} (which needs the package
 # onnxscript). Today the legacy one is 15 times quicker, and the pieces are plain enough for both.
@@ -141,19 +141,6 @@ def parity(module: nn.Module, onnx_bytes: bytes, images: Any, mean: Stats = None
                 max(largest, float(np.abs(ours).max())),
             )
     return worst / largest if largest else worst
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every submodule's own training flag (a frozen batch norm, say) as before
-    afterwards."""
-    flags = [(m, m.training) for m in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for m, flag in flags:
-            m.training = flag
 
 
 def _device(module: nn.Module) -> torch.device:
