@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from searchspace.architecture import Architecture
+
 
 def own_resolution(net: Any) -> int | None:
     """Pixels, where the net says them."""
@@ -19,10 +21,10 @@ def input_of(net: Any, resolution: int | None = None) -> tuple[int, int, int, in
     size = own_resolution(net) or resolution
     if size is None:
         return None
-    channels = getattr(getattr(net, "architecture", net), "in_channels", None)
-    if not isinstance(channels, int):
-        channels = next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3)
-    return 1, channels, size, size
+    said = getattr(net, "architecture", net)
+    if isinstance(said, Architecture):
+        return 1, said.in_channels, size, size
+    return 1, next((m.in_channels for m in net.modules() if isinstance(m, nn.Conv2d)), 3), size, size
 
 
 def is_normalised(net: nn.Module) -> bool:

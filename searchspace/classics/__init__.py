@@ -19,18 +19,19 @@ from searchspace.architecture import ArchitectureError
 
 @dataclass(frozen=True)
 class Classic:
-    """Where a net's class is (`module:class`), the pixels of its paper, the fewest that its layers leave anything of, and
-    what the words of a name mean; `scales`: whether the name may hold a width."""
+    """Where a net's class is (`module:class`), the pixels of its paper, the fewest that its layers leave anything of, what
+    the words of a name mean; `scales`: whether the name may hold a width; `most`: pixels, where weights grow with them."""
 
     where: str
     resolution: int
     least: int
     words: dict[str, tuple[str, Any]]
     scales: bool = False
+    most: int | None = None
 
 
 MAKERS = {
-    "alexnet": Classic("alexnet:AlexNet", 227, 67, {"ungrouped": ("groups", 1)}),
+    "alexnet": Classic("alexnet:AlexNet", 227, 67, {"ungrouped": ("groups", 1)}, most=1024),
     "shufflenet_v1": Classic(
         "shufflenet_v1:ShuffleNetV1", 224, 1, {f"g{g}": ("groups", g) for g in (1, 2, 3, 4, 8)}, scales=True
     ),
@@ -44,7 +45,8 @@ def is_classic(name: str) -> bool:
 
 
 def said(name: str) -> dict[str, Any]:
-    """The arguments that a name holds, `resolution` only where it says one. UnknownNet names the part that means nothing."""
+    """The arguments that a name holds, `resolution` only where it says one. UnknownNet names the part that means nothing,
+    ArchitectureError a scale that cannot be."""
     base, *rest = name.split("-")
     classic = MAKERS[base]
     found: dict[str, Any] = {}
@@ -60,21 +62,24 @@ def said(name: str) -> dict[str, Any]:
             raise UnknownNet(f"{name!r}: {part!r} is none of {', '.join(known)}")
         if key in found:
             raise UnknownNet(f"{name!r} says its {key} twice")
+        if key == "scale" and not 0 < value <= 4:
+            raise ArchitectureError("scale", f"{value:g} in {name!r} is not in (0, 4]")
         found[key] = value
     return found
 
 
 def make(name: str, resolution: int | None = None, classes: int | None = None, in_channels: int = 3) -> Any:
     """The named torch module with fresh weights, x: (N, in_channels, H, W) -> (N, classes); `net.resolution` is the name's, else
-    the argument's, else the paper's. Raises UnknownNet, and ArchitectureError for fewer pixels than its layers need."""
+    the argument's, else the paper's. Raises UnknownNet, and ArchitectureError for pixels that it cannot take."""
     base, arguments = name.split("-")[0], said(name)
     classic = MAKERS[base]
     size = arguments.pop("resolution", resolution or classic.resolution)
     if size < classic.least:
-        least = classic.least
+        least = f"{base}-{classic.least}, or data.resolution={classic.least}"
+        raise ArchitectureError("resolution", f"{base} needs at least {classic.least} pixels, not {size}: {least}")
+    if classic.most and size > classic.most:
         raise ArchitectureError(
-            "resolution",
-            f"{base} needs at least {least} pixels, not {size}; use data.resolution={least} (measure.py: resolution)",
+            "resolution", f"{base} takes at most {classic.most} pixels, not {size}: its weights grow with them"
         )
     module, _, kind = classic.where.partition(":")
     return getattr(import_module(f"{__name__}.{module}"), kind)(

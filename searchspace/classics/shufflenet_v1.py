@@ -64,7 +64,8 @@ class ShuffleNetV1(nn.Module):
         stem = 12 if scale <= 0.5 else 24 if scale < 2 else 48
         channels = -(-stem // groups) * groups  # what is left to the branch must be a multiple, too: 12 becomes 16 with g = 8
         self.stem = he_normal(nn.Sequential(conv_norm(in_channels, channels, 3, 2, act="relu"), nn.MaxPool2d(3, 2, 1)))
-        out, units = nearest(CHANNELS[groups] * scale, groups), []
+        out = nearest(CHANNELS[groups] * scale, groups)
+        units: list[nn.Module] = []
         for depth in UNITS:
             for i in range(depth):
                 # the first pointwise layer of stage 2 has no groups: its input is too narrow (section 3.2)

@@ -160,6 +160,10 @@ def test_wrong_names(name, words):
 
 
 def test_what_they_are_not():
+    with pytest.raises(ArchitectureError, match=r"scale: 0 in 'shufflenet_v1-g3-0\.0'"):
+        check("shufflenet_v1-g3-0.0")
+    with pytest.raises(ArchitectureError, match="at most 1024 pixels, not 5000"):
+        ss.resolve("alexnet-5000")
     with pytest.raises(UnknownNet, match=r"searchspace\.resolve makes it"):
         anchor("alexnet")
     with pytest.raises(ArchitectureError, match="at least 67 pixels, not 32"):
