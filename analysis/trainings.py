@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.files import write_bytes
 from analysis.palette import LIGHT, STYLE, Drawing, dress, png
 from analysis.records import StudyError
-from analysis.skipnet_cards import STAGES, Trained, read_trainings
+from analysis.skipnet_cards import CONTROLS, STAGES, Trained, read_trainings
 
 HEAD = ("data", "net", "stage", "epochs", "share of the data", "seeds", "test top-1 %", "keep rate", "M mult-adds", "latency ms",
         "command")  # fmt: skip
@@ -86,7 +86,8 @@ def trainings_figure(outputs: Path, palette: Mapping[str, str]) -> Drawing:
             values = _curve(outputs / t.folder.split("/")[0] / "curve.csv", t.stage)
             if values:
                 alpha = f", α {t.skip_alpha:g}" if t.stage == "hrl" else ""
-                label = f"{t.net} {STAGES[t.stage]}{alpha}" + (f", seed {t.seed}" if len(line.runs) > 1 else "")
+                stage = "" if t.stage in CONTROLS else f" {STAGES[t.stage]}"  # a control's name says it
+                label = f"{t.net}{stage}{alpha}" + (f", seed {t.seed}" if len(line.runs) > 1 else "")
                 curves.setdefault(t.data, []).append((label, values))
     if not curves:
         raise StudyError("no training below outputs/ has a curve.csv; python train.py net=mobilenet_v1-0.25 makes one")

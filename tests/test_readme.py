@@ -75,7 +75,14 @@ def test_the_commands_compose(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["docs/results/fashion_mnist/front.png", "docs/results/fashion_mnist/README.md", "constraints.txt"]
+    "name",
+    [
+        "docs/results/fashion_mnist/front.png",
+        "docs/results/fashion_mnist/README.md",
+        "docs/results/anchors.md",
+        "docs/results/skipping.md",
+        "constraints.txt",
+    ],
 )
 def test_what_it_points_to_is_there(name):
     assert name.split("/")[-1] in README and (ROOT / name).is_file()
