@@ -84,7 +84,7 @@ def test_the_whole_path_begins_with_timms_logits(hub, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Bench, "fit", watched)
     of_no_account = Latency(1.0, 0.9, 1.1, 9, "law", "m", False, "", None, 1, 1)
-    monkeypatch.setattr(Bench, "latency", lambda *arguments: of_no_account)
+    monkeypatch.setattr(Bench, "latency", lambda *arguments, **more: of_no_account)
     asked = config("net=mobilenet_v2-0.5", "init=timm", "data=digits", f"data.resolution={SIZE}", "data.fraction=0.1",
                    "epochs=1", "seed=3", "logger=none", "hardware.spread_s=0")  # fmt: skip
     target = train(asked, tmp_path / "out")
