@@ -3,7 +3,6 @@ Runtime."""
 
 import gc
 import itertools
-import math
 import os
 import random
 
@@ -15,6 +14,7 @@ from torch import nn
 from hardware import MeasureError, Meter, RuntimeUnavailable
 from hardware.runtimes import RUNTIMES, Runtime
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
+from tests.hardware.noise import bursts, drift, jitter
 
 STATIC = Architecture(Stem(8), (Stage((Block("residual", 8),)),), Head(), 16, 5)
 GATED = Architecture(
@@ -94,19 +94,6 @@ def meter_in(monkeypatch, tmp_path):
         return Meter("cpu", "fake", clock=world.clock, cpu_clock=world.cpu_clock, sleep=world.sleep, **options)
 
     return make
-
-
-def jitter(now, draw):
-    return 1 + draw.expovariate(1 / 0.05)
-
-
-def drift(now, draw):
-    return (1 + 0.2 * (1 - math.cos(2 * math.pi * (now - 99.5) / 2))) * (1 + draw.expovariate(1 / 0.02))
-
-
-def bursts(now, draw):
-    """Another process, two fifths of the time, some tenths of a second at once: three times as slow."""
-    return (3.0 if (now * 2.3) % 1 < 0.4 else 1.0) * (1 + draw.expovariate(1 / 0.01))
 
 
 def two_frequencies(now, draw):

@@ -19,6 +19,7 @@ from hardware.runtimes import RUNTIMES, Runtime
 from hardware.spread import levels_ms, spread_of
 from searchspace import build
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
+from tests.hardware.noise import bursts, drift, jitter
 
 GATES = 4
 BLOCK_MS = (0.10, 0.08, 0.05, 0.02)  # what each gated block costs
@@ -107,19 +108,6 @@ def pictures(n=256, seed=1):
     images = np.zeros((n, 1, 4, 4), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = bits, np.arange(n)
     return images, np.array([sum(ms for j, ms in enumerate(BLOCK_MS) if (b >> j) & 1) for b in bits]), bits
-
-
-def jitter(now, draw):
-    return 1 + draw.expovariate(1 / 0.05)
-
-
-def drift(now, draw):
-    return (1 + 0.2 * (1 - math.cos(2 * math.pi * (now - 99.5) / 2))) * (1 + draw.expovariate(1 / 0.02))
-
-
-def bursts(now, draw):
-    """Another process, two fifths of the time, some tenths of a second at once: three times as slow."""
-    return (3.0 if (now * 2.3) % 1 < 0.4 else 1.0) * (1 + draw.expovariate(1 / 0.01))
 
 
 @pytest.mark.parametrize("noise", [jitter, drift, bursts])
