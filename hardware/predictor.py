@@ -48,7 +48,7 @@ class LatencyPredictor:
 
     def __init__(self, costs: np.ndarray, pairs: Sequence[tuple[float, float]]):
         """`costs`: ns of each of `NAMES`; `pairs`: (predicted without this net, measured), ms."""
-        self._costs = costs
+        self.costs = costs
         self.costs_ns = dict(zip(NAMES, costs.tolist(), strict=True))
         self.n = len(pairs)
         off = sorted(abs(predicted / measured - 1) for predicted, measured in pairs)
@@ -89,7 +89,7 @@ class LatencyPredictor:
 
     def blocks(self, architecture: Architecture) -> list[float]:
         """ms of the stem, of each block, of the head. ValueError for a gated net."""
-        return [float(ms) for ms in counts(architecture) @ self._costs / 1e6]
+        return [float(ms) for ms in counts(architecture) @ self.costs / 1e6]
 
     def clearly_over(self, architecture: Architecture, budget_ms: float) -> bool:
         """Whether the net would miss the budget even with a prediction too high by `upper`; False says nothing. ValueError for a
@@ -97,11 +97,16 @@ class LatencyPredictor:
         return self.predict(architecture) > budget_ms * (1 + self.upper)
 
 
+def prior_costs() -> np.ndarray:
+    """(len(NAMES),): ns of each count before anything was measured; only their ratios mean something here."""
+    return np.array([PRIOR_NS[name] for name in NAMES])
+
+
 def _costs(rows: np.ndarray, ms: np.ndarray, strength: float) -> np.ndarray:
     """ns of each count, by non-negative least squares on relative errors: rows (n, counts), ms (n,). Each cost is drawn to the
     prior by `strength`, in units of its share of a net's latency, and stays above FLOOR times the prior."""
     shares = rows / (ms[:, None] * 1e6)
-    prior = np.array([PRIOR_NS[name] for name in NAMES])
+    prior = prior_costs()
     prior = prior / np.median(shares @ prior)  # this machine's speed
     unit = np.sqrt((shares**2).mean(0))
     unit[unit == 0] = 1.0  # a count that none of these nets has keeps its prior

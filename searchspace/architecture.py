@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -67,15 +67,13 @@ def _require(ok: bool, field: str, problem: str) -> None:
 
 
 def _whole(value: object, field: str, least: int) -> None:
-    _require(
-        isinstance(value, int) and not isinstance(value, bool) and value >= least,
-        field,
-        f"{value!r} is not a whole number >= {least}",
-    )
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ArchitectureError(field, f"{value!r} is not a whole number >= {least}")
 
 
-def _one_of(value: object, field: str, names: Iterable[str]) -> None:
-    _require(value in tuple(names), field, f"{value!r} is not one of {', '.join(n or '(empty)' for n in names)}")
+def _one_of(value: object, field: str, names: Collection[str]) -> None:
+    if value not in names:
+        raise ArchitectureError(field, f"{value!r} is not one of {', '.join(n or '(empty)' for n in names)}")
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,9 @@
 It searches, then trains finalists, then measures them side by side. All it knows comes from FOLDER's settings and the
 storage, so it may be killed at any moment and started again.
 
-Every second proposal is an edit of a net on the front so far (one choice changed): in a space of mostly poor nets the
-neighbourhood of good ones is where improvements are, and it needs no model. The others come from the sampler. Random search
-and controls at random do without.
+Proposals come from the sampler. One that does not look there by itself (tpe, nsga2, gp) makes every second one an edit of a net
+on the front so far (one choice changed): in a space of mostly poor nets the neighbourhood of good ones is where improvements
+are, and it needs no model.
 
 The number of trials is exact with any number of workers: a worker asks for a trial, then takes a place by trial number
 among those that are done or running; whoever has no place withdraws and looks again.
@@ -30,6 +30,7 @@ from searchspace.space import NotInSpace
 from study.final_session import measure_side_by_side
 from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
+from study.known import KnownOfSpace
 from study.samplers import make
 from study.settings import Settings
 from study.starts import head_start
@@ -41,6 +42,7 @@ REPEATS_BEFORE_RANDOM = 10  # proposals in a row that brought nothing new: then 
 REPEATS_BEFORE_END = 200
 EDITED = 0.5  # share of proposals that are edits of front nets
 EDIT_TRIES = 30
+OWN = ("random", "pareto_gp")  # samplers without such edits: one draws, the other has the front's neighbours among its candidates
 WAIT_S = 0.2
 
 
@@ -55,8 +57,9 @@ class Searcher:
         over = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
         seed = (bench.settings.seed * 1000 + index + 104_729 * over) % 2**32
         self.rng = random.Random(seed)
-        self.sampler, self.random = make(sampler, seed), make("random", seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
+        self.known = KnownOfSpace(bench.space, bench.settings.max_latency_ms, self.macs_only)
+        self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
         self.repeats = 0
         self.learnt_of = 0  # static nets that the predictor knows
         self.looked_for_stale = time.monotonic()
@@ -65,6 +68,7 @@ class Searcher:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
         while not self._complete():
             self.study.sampler = self.random if self.repeats >= REPEATS_BEFORE_RANDOM else self.sampler
+            self._learn()
             if self.edits and self.rng.random() < EDITED:
                 self._queue_edit()
             self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
@@ -225,7 +229,6 @@ class Searcher:
             trial.set_user_attr("top1_now", top1)
             run.log({"epoch": epoch, "top1_val": top1})
 
-        self._learn()
         try:
             found = run_trial(candidate, self.bench, seed, report, on_epoch)
         except OverBudget as over:
@@ -246,9 +249,14 @@ class Searcher:
 
     def _learn(self) -> None:
         """The predictor of latencies, from all static nets (and ungated twins) that this study has measured; what it is worth is
-        told to the study."""
+        told to the study, what it predicts to the sampler."""
+        trials = self._trials()
+        self._fit_predictor(trials)
+        self.known.learn(trials, self.bench.predictor)
+
+    def _fit_predictor(self, trials: list[FrozenTrial]) -> None:
         static = []
-        for t in self._trials():
+        for t in trials:
             if is_row(t) and "architecture" in t.user_attrs:
                 net = Architecture.from_dict(t.user_attrs["architecture"])
                 if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
@@ -290,13 +298,13 @@ def main(folder: Path, index: int) -> None:
         while "estimate" not in study.user_attrs:
             time.sleep(WAIT_S)
         sampler = settings.sampler["name"]
-        Searcher(study, bench, sampler, index, "search", track, edits=sampler != "random").run()
+        Searcher(study, bench, sampler, index, "search", track, edits=sampler not in OWN).run()
         if settings.control:
             control = open_study(storage, settings.name + CONTROL, ["maximize", "minimize"])
             sampler = "random" if settings.control == "random" else sampler
             if lead and settings.control == "macs":
                 head_start(control, study)
-            Searcher(control, bench, sampler, index, "control", track, edits=sampler != "random").run()
+            Searcher(control, bench, sampler, index, "control", track, edits=sampler not in OWN).run()
         finals = queue_finalists(study, storage, bench, lead)
         train_finalists(finals, bench, folder, track)
         if lead:

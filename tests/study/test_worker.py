@@ -64,7 +64,7 @@ def rows(study, state=None):
     return [t for t in study.get_trials(deepcopy=False) if is_row(t) and (state is None or t.state == state)]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "random"])
+@pytest.mark.parametrize("sampler", ["pareto_gp", "tpe", "nsga2", "random"])
 def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sampler):
     monkeypatch.setattr(worker, "run_trial", measured)
     worker.Searcher(study, FakeBench(1000), sampler, 0, "search", NoTracker()).run()
@@ -73,7 +73,7 @@ def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sam
     assert "used up" in study.user_attrs["ended"]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp", "random"])
+@pytest.mark.parametrize("sampler", ["pareto_gp", "tpe", "nsga2", "gp", "random"])
 def test_every_sampler_walks_the_mobile_space(study, monkeypatch, sampler):
     monkeypatch.setattr(worker, "run_trial", measured)
     big = SearchSpace(classes=2, in_channels=1, resolutions=(16, 24))
@@ -155,7 +155,7 @@ def test_a_seen_proposal_is_answered_from_the_record(study, monkeypatch):
     monkeypatch.setattr(
         worker,
         "make",
-        lambda name, seed: optuna.samplers.PartialFixedSampler(
+        lambda name, seed, known=None: optuna.samplers.PartialFixedSampler(
             {"alpha": 0.25, "activation": "relu", "s0.se": False, "s1.se": False, "s2.se": False},
             optuna.samplers.RandomSampler(seed=seed),
         ),
