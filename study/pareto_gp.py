@@ -50,6 +50,7 @@ class ParetoGP(optuna.samplers.BaseSampler):
         self._read: set[int] = set()  # numbers of finished trials
         self._rows: tuple[int, dict[int, Codes]] = (0, {})  # for d choices: their codes by number
         self._facts: dict[bytes, Floats] = {}
+        self._m = 1  # columns of `known`, once it has told something
         self._drawn: Codes | None = None  # random nets
         self._pool: tuple[int, Floats, Floats, Floats] | None = None  # for a version: known costs, attributes' mean and sd
         self._targets: Floats | None = None
@@ -116,9 +117,21 @@ class ParetoGP(optuna.samplers.BaseSampler):
         keys = [row.tobytes() for row in codes]
         new = {key: i for i, key in enumerate(keys) if key not in self._facts}
         if new:
-            told = np.asarray(self._known(self._space.params(codes[list(new.values())])), dtype=float)
-            self._facts.update(zip(new, told.reshape(len(new), -1)))
+            told = self._told(self._space.params(codes[list(new.values())]))
+            self._facts.update(zip(new, told))
         return np.stack([self._facts[key] for key in keys])
+
+    def _told(self, params: list[Params]) -> Floats:
+        """Where the conditions of the space are not known yet a set may lack a choice: what `known` cannot tell is NaN."""
+        assert self._known is not None
+        try:
+            return np.asarray(self._known(params), dtype=float).reshape(len(params), -1)
+        except (LookupError, ValueError):
+            if len(params) == 1:
+                return np.full((1, self._m), np.nan)
+        each = [self._told([p])[0] for p in params]
+        self._m = max(map(len, each))
+        return np.array([row if len(row) == self._m else np.full(self._m, np.nan) for row in each])
 
     def inputs(self, codes: Codes, facts: Floats) -> Inputs:
         """Attributes are logs, standardised over random nets."""
@@ -210,7 +223,10 @@ class _Ask:
         if not len(codes):
             return None
         facts = self.s.facts(codes)
-        if facts.shape[1]:
+        unknown = np.isnan(facts).any(1)
+        if unknown.any() and self.rng.random() < unknown.mean():
+            codes = codes[unknown]  # to learn what is asked there
+        elif facts.shape[1]:
             within = self.allowed(facts)
             codes, facts = codes[within], facts[within]
             if not len(codes):
