@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from hardware.meter import Meter
-from searchspace.architecture import Architecture, Head, Stage, Stem
+from searchspace.architecture import Architecture, Head, Stage
 from searchspace.complexity import count
 
 IMAGES_AT_ONCE = 4
@@ -68,7 +68,7 @@ def wider(a: Architecture) -> Architecture:
     """All widths doubled, image and classes as they are."""
     blocks = lambda s: tuple(replace(b, out=2 * b.out, hidden=2 * b.hidden, se=2 * b.se) for b in s.blocks)  # noqa: E731
     head = Head(2 * a.head.conv, 2 * a.head.hidden, a.head.activation)
-    stem = Stem(2 * a.stem.out, a.stem.kernel, a.stem.stride, a.stem.activation)
+    stem = replace(a.stem, out=2 * a.stem.out)
     return replace(a, stem=stem, stages=tuple(Stage(blocks(s)) for s in a.stages), head=head)
 
 

@@ -43,6 +43,9 @@ def dense_counts(net: Architecture) -> np.ndarray:
     stem.f["net"] += 1
     stem.f["moved"] += 4 * x.elements / LANES  # the normalisation: two operations
     x = stem.conv(x, net.stem.out, net.stem.kernel, net.stem.stride, net.stem.activation)
+    if net.stem.pool:
+        stem.f["moved"] += x.elements / LANES
+        x = replace(x, size=-(-x.size // 2))
     rows = [(stem.row(), stem.f["weights_mb"])]
     for block in net.blocks:
         row, weights_mb, x = _block(x, block)
@@ -142,6 +145,14 @@ class Part:
         self.f["weights_mb"] += weights * LANES * 4e-6
         return x
 
+    def added(self, y: Map, s: Map, b: Block) -> Map:
+        """Squeeze-and-excitation, then addition and activation as operations of their own."""
+        y = self.excite(y, b.se)
+        self.turned(s, plain=True)
+        self.f["layers"] += 1
+        self.f["moved"] += (8 if b.activation == "h_swish" else 5) * y.elements / LANES
+        return y
+
     def head(self, x: Map, net: Architecture) -> None:
         if net.head.conv:
             x = self.conv(self.ready(x), net.head.conv, act=net.head.activation)
@@ -171,12 +182,16 @@ def residual(part: Part, x: Map, b: Block) -> Map:
     y = part.conv(x, b.out, b.kernel, b.stride, b.activation)
     y = part.conv(part.ready(y), b.out, b.kernel, act="" if b.se else b.activation)  # addition and activation are in it
     s = x if b.stride == 1 and b.out == x.channels else part.conv(x, b.out, stride=b.stride)
-    if b.se:  # now they are not
-        y = part.excite(y, b.se)
-        part.turned(s, plain=True)
-        part.f["layers"] += 1
-        part.f["moved"] += (8 if b.activation == "h_swish" else 5) * y.elements / LANES
-    return y
+    return part.added(y, s, b) if b.se else y  # now they are not
+
+
+def bottleneck(part: Part, x: Map, b: Block) -> Map:
+    x = part.ready(x)
+    y = part.conv(x, b.hidden, act=b.activation)
+    y = part.conv(part.ready(y), b.hidden, b.kernel, b.stride, b.activation)
+    y = part.conv(part.ready(y), b.out, act="" if b.se else b.activation)  # addition and activation are in it
+    s = x if b.stride == 1 and b.out == x.channels else part.conv(x, b.out, stride=b.stride)
+    return part.added(y, s, b) if b.se else y
 
 
 def foreign(part: Part, x: Map, b: Block) -> Map:
@@ -201,7 +216,12 @@ def foreign(part: Part, x: Map, b: Block) -> Map:
     return Map(y.shape[1], y.shape[2])
 
 
-WALKS: dict[str, Callable[[Part, Map, Block], Map]] = {"separable": separable, "inverted": inverted, "residual": residual}
+WALKS: dict[str, Callable[[Part, Map, Block], Map]] = {
+    "separable": separable,
+    "inverted": inverted,
+    "residual": residual,
+    "bottleneck": bottleneck,
+}
 
 
 @lru_cache(maxsize=4096)

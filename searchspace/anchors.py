@@ -1,8 +1,9 @@
-"""The classic nets as Architecture values: MobileNetV1, V2, V3 and ResNet/SkipNet for CIFAR. Standard library only.
+"""The classic nets as Architecture values: MobileNetV1, V2, V3, ResNet/SkipNet for CIFAR and ImageNet. Standard library only.
 
     anchor("mobilenet_v1-0.25")                        # 224 px and 1000 classes, the paper's
     anchor("mobilenet_v2", alpha=0.5, resolution=160)  # the same as "mobilenet_v2-0.5-160"
     anchor("skipnet_38-rnn")                           # 32 px and 10 classes
+    anchor("skipnet_50-rnn")                           # ImageNet's: 224 px and 1000 classes (34, 50, 101)
 
 A name is NAME[-ALPHA][-RESOLUTION][-GATE]. On small images strides are dropped as in the search space, so that the anchors
 are points of it. Sources: arXiv:1704.04861 (V1), 1801.04381 (V2), 1905.02244 v5 (V3), 1512.03385 and 1711.09485 (ResNet,
@@ -22,8 +23,10 @@ from searchspace.skeletons import SKELETONS, divisible, fitting_strides, squeeze
 
 # those of the two papers; any depth 6n+2 is a name, but for 50: that is ImageNet's
 DEPTHS = (20, 32, 38, 44, 56, 74, 110, 152)
+# ImageNet's (arXiv:1512.03385, Table 1): blocks a stage, and whether they are bottlenecks
+IMAGENET = {34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True), 101: ((3, 4, 23, 3), True)}
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small",
-         *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in DEPTHS))  # fmt: skip
+         *(f"{kind}_{depth}" for kind in ("resnet", "skipnet") for depth in (*DEPTHS, *IMAGENET)))  # fmt: skip
 MODULES = ("alexnet", "shufflenet_v1", "nasnet_a")  # known by name too, but no Architectures: searchspace/classics
 LISTS = {
     "small": ("mobilenet_v1-0.25", "mobilenet_v2-0.5", "skipnet_20-rnn"),
@@ -90,7 +93,9 @@ def anchor(
 
     Raises UnknownNet (with the nearest names) and ArchitectureError (a gate on a net without shortcuts, say)."""
     base, said = _parse(name)
-    small = base.startswith(("resnet_", "skipnet_"))
+    residual = base.startswith(("resnet_", "skipnet_"))
+    layers = int(base.split("_")[1]) if residual else 0
+    small = residual and layers not in IMAGENET
     alpha = _agreed(name, "alpha", said, alpha, 1.0)
     resolution = _agreed(name, "resolution", said, resolution, 32 if small else 224)
     gate = _agreed(name, "gate", said, gate, "rnn" if base.startswith("skipnet_") else "none")
@@ -101,8 +106,10 @@ def anchor(
         raise ArchitectureError("gate", f"{gate!r} is not one of none, {', '.join(GATES)}")
     if base.startswith("mobilenet_v3"):
         net = _mobilenet_v3(base.endswith("large"), alpha, resolution, classes, in_channels, min_map)
+    elif layers in IMAGENET:
+        net = _imagenet_resnet(layers, alpha, resolution, classes, in_channels, min_map)
     else:
-        depth = (int(base.split("_")[1]) - 2) // 6 if small else None
+        depth = (layers - 2) // 6 if small else None
         net = _from_skeleton("resnet" if small else base, depth, alpha, resolution, classes, in_channels, min_map)
     return net if gate == "none" else _gated(net, gate, skip_alpha)
 
@@ -121,11 +128,12 @@ def _parse(name: str) -> tuple[str, dict[str, Any]]:
     near: Any
     if depth := re.fullmatch(r"(?:resnet|skipnet)_(\d+)", base):
         n, rest_of_it = divmod(int(depth[1]) - 2, 6)
-        if n < 1 or rest_of_it or depth[1] == "50" or base != f"{base.split('_')[0]}_{int(depth[1])}":
+        imagenet = depth[1] in map(str, IMAGENET)
+        if (not imagenet and (n < 1 or rest_of_it)) or base != f"{base.split('_')[0]}_{int(depth[1])}":
             near = sorted((d for d in range(8, 260, 6) if d != 50), key=lambda d: abs(d - int(depth[1])))[:2]
             raise UnknownNet(
-                f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {' or '.join(map(str, sorted(near)))} "
-                "(50 is ImageNet's: torchvision:resnet50)"
+                f"{name!r}: the depth of a CIFAR ResNet is 6n+2, as in {' or '.join(map(str, sorted(near)))}; "
+                f"ImageNet's are {', '.join(map(str, IMAGENET))}"
             )
     elif base in MODULES:
         raise UnknownNet(f"{name!r} is a module, not an Architecture: searchspace.resolve makes it")
@@ -172,6 +180,19 @@ def _from_skeleton(
     return Architecture(
         Stem(stem, 3, strides[0], act), tuple(stages), Head(head, 0, act if head else "relu"), resolution, classes, in_channels
     )
+
+
+def _imagenet_resnet(layers: int, alpha: float, resolution: int, classes: int, in_channels: int, min_map: int) -> Architecture:
+    """7x7 convolution, max pooling, four stages (arXiv:1512.03385, Table 1); what strides on small images: skeletons.py."""
+    depths, narrow = IMAGENET[layers]
+    stem_stride, pool_stride, *strides = fitting_strides([2, 2, 1, 2, 2, 2], resolution, min_map)
+    stem = Stem(divisible(64 * alpha), 7, stem_stride, "relu", 3 if pool_stride > 1 else 0)
+    stages = []
+    for width, depth, stride in zip((64, 128, 256, 512), depths, strides, strict=True):
+        inside = divisible(width * alpha)
+        block = Block("bottleneck", 4 * inside, hidden=inside) if narrow else Block("residual", inside)
+        stages.append(Stage((replace(block, stride=stride), *[block] * (depth - 1))))
+    return Architecture(stem, tuple(stages), Head(), resolution, classes, in_channels)
 
 
 def _mobilenet_v3(large: bool, alpha: float, resolution: int, classes: int, in_channels: int, min_map: int) -> Architecture:

@@ -52,6 +52,7 @@ FAMILIES: dict[str, Family] = {
     "separable": Family("separable", "never"),
     "inverted": Family("inverted", "equal", expands=True),
     "residual": Family("residual", "always"),
+    "bottleneck": Family("bottleneck", "always", expands=True),
     "projection": Family("projection", "never"),
 }
 
@@ -78,12 +79,13 @@ def _one_of(value: object, field: str, names: Collection[str]) -> None:
 
 @dataclass(frozen=True)
 class Stem:
-    """The first convolution with normalisation and activation."""
+    """The first convolution with normalisation and activation. `pool`: kernel of a max pooling of stride 2 after it, 0: none."""
 
     out: int
     kernel: int = 3
     stride: int = 1
     activation: str = "relu"
+    pool: int = 0
 
     def check(self, at: str) -> None:
         _whole(self.out, f"{at}.out", 1)
@@ -91,12 +93,15 @@ class Stem:
         _whole(self.kernel, f"{at}.kernel", 1)
         _require(self.kernel % 2 == 1, f"{at}.kernel", f"{self.kernel} is not odd")
         _one_of(self.activation, f"{at}.activation", ACTIVATIONS)
+        _whole(self.pool, f"{at}.pool", 0)
+        _require(self.pool % 2 == 1 or self.pool == 0, f"{at}.pool", f"{self.pool} is not odd")
 
 
 @dataclass(frozen=True)
 class Block:
-    """One block. `hidden`: channels after the expansion (families that expand only; equal to the channels that come in:
-    no expansion layer). `se`: channels of the squeeze-and-excitation bottleneck, 0 for none. `gate`: "" or ff1, ff2, rnn."""
+    """One block. `hidden`: channels inside (families that have such a width only): after the expansion, equal to the channels
+    that come in: no expansion layer; or in the bottleneck. `se`: channels of the bottleneck of squeeze-and-excitation, 0 for
+    none. `gate`: "" or ff1, ff2, rnn."""
 
     family: str
     out: int
@@ -214,7 +219,7 @@ class Architecture:
     @cached_property
     def total_stride(self) -> int:
         """Pixels of the image to one of the last map, a side."""
-        total = self.stem.stride
+        total = self.stem.stride * (2 if self.stem.pool else 1)
         for block in self.blocks:
             total *= block.stride
         return total

@@ -119,6 +119,30 @@ class Residual(ConvBlock):
         return self.last(y + s)
 
 
+class Bottleneck(ConvBlock):
+    """ResNet's block for 50 layers and more (arXiv:1512.03385, Figure 5): 1x1 to `hidden` channels, 3x3 (which strides, as in
+    torchvision and SkipNet's code), 1x1; shortcut, last activation and what a skip leaves as in `Residual`."""
+
+    def __init__(self, channels_in: int, spec: Block):
+        super().__init__(channels_in, spec)
+        self.reduce = conv_norm(channels_in, spec.hidden, act=spec.activation)
+        self.middle = conv_norm(spec.hidden, spec.hidden, spec.kernel, spec.stride, act=spec.activation)
+        self.expand = conv_norm(spec.hidden, spec.out)
+        self.excite = SqueezeExcite(spec.out, spec.se) if spec.se else nn.Identity()
+        same = spec.stride == 1 and spec.out == channels_in
+        self.project = nn.Identity() if same else conv_norm(channels_in, spec.out, stride=spec.stride)
+        self.last = activation(spec.activation)
+
+    def body(self, x: Tensor) -> Tensor:
+        return self.excite(self.expand(self.middle(self.reduce(x))))
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        return self.project(x)
+
+    def join(self, y: Tensor, s: Tensor) -> Tensor:
+        return self.last(y + s)
+
+
 class Projection(ConvBlock):
     """What a strided residual block leaves when it is skipped, as a block of its own: 1x1 convolution and normalisation. For
     static twins (searchspace/twins.py); no space offers it."""
@@ -135,6 +159,7 @@ BLOCKS: dict[str, Callable[[int, Block], ConvBlock]] = {
     "separable": Separable,
     "inverted": InvertedResidual,
     "residual": Residual,
+    "bottleneck": Bottleneck,
     "projection": Projection,
 }
 

@@ -78,6 +78,7 @@ def _frame(a: Architecture, b: Architecture) -> list[tuple[str, object, object]]
         ("stem width", a.stem.out, b.stem.out),
         ("stem stride", a.stem.stride, b.stem.stride),
         ("stem kernel", a.stem.kernel, b.stem.kernel),
+        ("stem pooling", a.stem.pool or "none", b.stem.pool or "none"),
         ("stem activation", a.stem.activation, b.stem.activation),
         ("head convolution", a.head.conv or "none", b.head.conv or "none"),
         ("head hidden layer", a.head.hidden or "none", b.head.hidden or "none"),

@@ -61,6 +61,8 @@ class Network(nn.Module):
         self.architecture = a = architecture
         self.execution = execution
         self.stem = conv_norm(a.in_channels, a.stem.out, a.stem.kernel, a.stem.stride, act=a.stem.activation)
+        if a.stem.pool:
+            self.stem.append(nn.MaxPool2d(a.stem.pool, 2, a.stem.pool // 2))
         for i, spec in enumerate(a.blocks):
             if spec.family not in BLOCKS:
                 raise ArchitectureError(

@@ -21,7 +21,7 @@ def sizes(architecture: Architecture) -> Sizes:
     a = architecture
     size = -(-a.resolution // a.stem.stride)
     macs, params = conv(a.in_channels, a.stem.out, a.stem.kernel, size)
-    channels = a.in_channels if not a.blocks else a.stem.out
+    channels, size = a.stem.out, -(-size // 2) if a.stem.pool else size
     for block in a.blocks:
         m, p = of_block(channels, size, block)
         macs, params, channels, size = macs + m, params + p, block.out, -(-size // block.stride)
@@ -72,6 +72,12 @@ def _residual(channels: int, size: int, small: int, b: Block) -> list[Sizes]:
     return [*body, *excite(b.out, b.se), *project]
 
 
+def _bottleneck(channels: int, size: int, small: int, b: Block) -> list[Sizes]:
+    project = [] if b.stride == 1 and b.out == channels else [conv(channels, b.out, 1, small)]
+    body = [conv(channels, b.hidden, 1, size), conv(b.hidden, b.hidden, b.kernel, small), conv(b.hidden, b.out, 1, small)]
+    return [*body, *excite(b.out, b.se), *project]
+
+
 def _projection(channels: int, size: int, small: int, b: Block) -> list[Sizes]:
     return [conv(channels, b.out, b.kernel, small)]
 
@@ -81,6 +87,7 @@ PARTS: dict[str, Callable[[int, int, int, Block], list[Sizes]]] = {
     "separable": _separable,
     "inverted": _inverted,
     "residual": _residual,
+    "bottleneck": _bottleneck,
     "projection": _projection,
 }
 

@@ -115,3 +115,41 @@ def test_random_names_never_crash_the_resolver():
             anchor(name)
         except (UnknownNet, ArchitectureError) as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("depth", [34, 50, 101])
+def test_imagenet_resnets_layer_by_layer_as_torchvision_has_them(depth):
+    import torch
+    import torchvision
+
+    from searchspace.layers import layers
+
+    ours = [(layer.stride, layer.filter, layer.size_in, layer.macs) for layer in layers(anchor(f"resnet_{depth}"))]
+    theirs = []
+
+    def book(module, inputs, output):
+        weight, x = module.weight, inputs[0]
+        macs = output.numel() * weight[0].numel()
+        if isinstance(module, torch.nn.Linear):
+            theirs.append((1, (weight.shape[1], weight.shape[0]), (1, 1, x.shape[1]), macs))
+        else:
+            kernel = (*weight.shape[2:], weight.shape[1], weight.shape[0])
+            theirs.append((module.stride[0], tuple(kernel), (x.shape[2], x.shape[3], x.shape[1]), macs))
+
+    with torch.device("meta"), torch.no_grad():
+        net = getattr(torchvision.models, f"resnet{depth}")().eval()
+        for module in net.modules():
+            if isinstance(module, (torch.nn.Conv2d, torch.nn.Linear)):
+                module.register_forward_hook(book)
+        net(torch.zeros(1, 3, 224, 224))
+    assert sorted(ours) == sorted(theirs)  # the shortcut's convolution runs earlier or later
+
+
+def test_imagenet_skipnets_gate_all_blocks_but_the_first_and_fit_small_images():
+    net = anchor("skipnet_50-rnn")
+    assert (len(net.blocks), net.gates, net.resolution, net.classes) == (16, tuple(range(1, 16)), 224, 1000)
+    assert anchor("skipnet_101-ff2").gates == tuple(range(1, 33))
+    small = anchor("skipnet_34-ff2", resolution=32, classes=10)
+    assert (small.stem.stride, small.stem.pool) == (1, 3)  # strides are dropped from the front
+    assert anchor("skipnet_34-ff2", resolution=16, classes=10).stem.pool == 0
+    assert Architecture.from_json(net.to_json()) == net

@@ -59,7 +59,7 @@ class Waits(TorchDispatchMode):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("images", [1, 2, 7, 64])
-@pytest.mark.parametrize("name", ["skipnet_14-rnn", "mobilenet_v2-0.5-32-ff2"])
+@pytest.mark.parametrize("name", ["skipnet_14-rnn", "mobilenet_v2-0.5-32-ff2", "skipnet_50-0.25-32-rnn"])
 def test_gathering_equals_masking(name, images, layout):
     net = net_of(name).to(memory_format=layout)
     x = torch.randn(images, 3, 32, 32).to(memory_format=layout)

@@ -9,7 +9,15 @@ import pytest
 import searchspace as ss
 from searchspace.sizes import sizes
 
-NAMES = ("mobilenet_v1-0.5", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "skipnet_38-rnn", "resnet_20")
+NAMES = (
+    "mobilenet_v1-0.5",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "skipnet_38-rnn",
+    "resnet_50",
+    "resnet_34",
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
