@@ -30,7 +30,7 @@ from searchspace.space import NotInSpace
 from study.final_session import measure_side_by_side
 from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
-from study.known import KnownOfSpace
+from study.forecast import Forecast
 from study.samplers import make
 from study.settings import Settings
 from study.starts import head_start
@@ -58,7 +58,7 @@ class Searcher:
         seed = (bench.settings.seed * 1000 + index + 104_729 * over) % 2**32
         self.rng = random.Random(seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
-        self.known = KnownOfSpace(bench.space, bench.settings.max_latency_ms, self.macs_only)
+        self.known = Forecast(bench.space, bench.settings.max_latency_ms, self.macs_only)
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
         self.repeats = 0
         self.learnt_of = 0  # static nets that the predictor knows

@@ -11,7 +11,7 @@ import pytest
 
 import searchspace as ss
 from hardware.predictor import LatencyPredictor
-from study.known import KnownOfSpace
+from study.forecast import Forecast
 
 SPACE = ss.space("mobile", classes=10, resolutions=(32,))
 
@@ -33,7 +33,7 @@ def params(nets):
 
 
 def test_tells_sizes_exactly_and_speed_at_this_machines_scale():
-    known, nets = KnownOfSpace(SPACE), drawn(6)
+    known, nets = Forecast(SPACE), drawn(6)
     known.learn([trial(k, net, 5.0) for k, net in enumerate(drawn(3, gates=False, seed=1))], None)
     told = known(params(nets))
     for row, net in zip(told, nets):
@@ -47,7 +47,7 @@ def test_tells_sizes_exactly_and_speed_at_this_machines_scale():
 def test_the_predictor_replaces_the_prior_and_the_version_says_so():
     nets = drawn(12, gates=False)
     measured = [(net, 0.5 + ss.count(net).macs / 1e8) for net in nets]
-    known, predictor = KnownOfSpace(SPACE), LatencyPredictor.fit(measured)
+    known, predictor = Forecast(SPACE), LatencyPredictor.fit(measured)
     before = known.version
     known.learn([trial(k, *pair) for k, pair in enumerate(measured)], predictor)
     assert known.version > before
@@ -59,7 +59,7 @@ def test_the_predictor_replaces_the_prior_and_the_version_says_so():
 
 def test_a_gated_net_is_taken_to_need_the_share_that_gated_nets_needed():
     gated = next(net for net in drawn(50) if net.gates)
-    known = KnownOfSpace(SPACE)
+    known = Forecast(SPACE)
     twin, first = known(params([gated.without_gates(), gated]))[:, 0]
     assert first == pytest.approx(0.8 * twin)
     known.learn([trial(0, gated, 3.0, dense_ms=6.0)], None)
@@ -69,10 +69,10 @@ def test_a_gated_net_is_taken_to_need_the_share_that_gated_nets_needed():
 
 def test_over_the_budget_costs_infinity_by_mult_adds_too():
     nets = drawn(40, gates=False)
-    free = KnownOfSpace(SPACE)(params(nets))
+    free = Forecast(SPACE)(params(nets))
     budget = float(np.median(free[:, 0]))
     for by_macs in (False, True):
-        told = KnownOfSpace(SPACE, budget, by_macs)(params(nets))
+        told = Forecast(SPACE, budget, by_macs)(params(nets))
         assert (np.isinf(told[:, 0]) == (free[:, 0] > budget)).all()
         assert told[np.isfinite(told[:, 0]), 0] == pytest.approx(free[free[:, 0] <= budget, 1 if by_macs else 0])
 
@@ -80,5 +80,5 @@ def test_over_the_budget_costs_infinity_by_mult_adds_too():
 def test_walks_the_space():
     net = drawn(1)[0]
     answers = SPACE.encode(net)
-    assert KnownOfSpace(SPACE).walk(lambda name, choices: answers[name]) == net
-    assert math.isfinite(KnownOfSpace(SPACE)([answers])[0, 0])
+    assert Forecast(SPACE).walk(lambda name, choices: answers[name]) == net
+    assert math.isfinite(Forecast(SPACE)([answers])[0, 0])

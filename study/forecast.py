@@ -1,6 +1,6 @@
 """What is known of a net of the space before it is trained: what it will probably cost, its mult-adds, its parameters.
 
-    known = KnownOfSpace(space, budget_ms)
+    known = Forecast(space, budget_ms)
     known.learn(trials, predictor)          # what has been measured so far
     known(list of params) -> (n, 3)         # ms (inf: over the budget), millions of mult-adds, millions of parameters
     known.walk(ask)                         # the space's own walk: which choices there are, and which net they make
@@ -30,7 +30,7 @@ GATED_SHARE = 0.8  # of the twin's time, until gated nets have been measured
 MOST = 50_000  # nets remembered
 
 
-class KnownOfSpace:
+class Forecast:
     """`by_macs`: the first column is mult-adds (for a control that searches by them); the budget holds all the same."""
 
     def __init__(self, space: SearchSpace, budget_ms: float | None = None, by_macs: bool = False):
