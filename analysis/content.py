@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.controls import beside_control
 from analysis.document import Bullets, Code, Document, Heading, Item, Paragraph, Picture, Table, plain, signed, three
 from analysis.effects import SAME, Bought, accuracy_half, bought, main_effects
 from analysis.elsewhere import elsewhere
@@ -32,7 +33,7 @@ def content(record: Record, folder: str | Path) -> Document:
     table = nets(record)
     if len(table):
         items.append(Picture("front", lambda palette, wide=True: front_figure(record, palette, wide), _front_caption(record)))
-        items += _hypervolume(record) + _front(record) + _bought(record, Path(folder)) + _effects(record)
+        items += _hypervolume(record) + beside_control(record) + _front(record) + _bought(record, Path(folder)) + _effects(record)
     items += levers(record) + elsewhere(record, Path(folder)) + how_it_was_done(record)
     return Document(plain(record.name), _about(record), tuple(items))
 

@@ -157,7 +157,7 @@ def _legend(figure: Figure, table: pd.DataFrame, numbers: Mapping[str, str], pal
     marks = [mark("o", "found", True, "found, on the front")] if (found & chosen).any() else []
     marks += [mark("o", "found", False, "found, not on it")] if (found & ~chosen).any() else []
     marks += [mark("D", "anchor", True, "anchor")] if anchors.any() else []
-    marks += [mark("s", "control", False, "random control")] if (table["origin"] == "control").any() else []
+    marks += [mark("s", "control", False, "control")] if (table["origin"] == "control").any() else []
     marks += [mark("v", "muted", True, "below the picture")] if cut else []
     if marks:
         columns = 5 if figure.get_figwidth() > 5 else 2
