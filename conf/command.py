@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from conf.schema import GROUPS, SCHEMAS, register
+from study.secret import has_password, shown
 
 Job = Callable[[dict[str, Any], Path], str | None]
 HERE = Path(__file__).parent
@@ -103,6 +104,9 @@ def _run(config_name: str, job: Job) -> int:
     try:
         _check_options(config_name)
         if multirun:
+            if any(map(has_password, sys.argv)):
+                raise InputError("storage: a sweep's settings are written into outputs; put the password into ~/.pgpass or "
+                                 "PGPASSWORD, not into the URL")  # fmt: skip
             _check_sweep(config_name, [a for a in sys.argv[1:] if a not in _MULTIRUN])
         app()
         if errors:
@@ -139,12 +143,12 @@ def _check_options(config_name: str) -> None:
 def _this_command() -> str:
     import shlex
 
-    return shlex.join([Path(sys.executable).name.replace("python3.", "python ").split()[0], *sys.argv])
+    return shown(shlex.join([Path(sys.executable).name.replace("python3.", "python ").split()[0], *sys.argv]))
 
 
 def _refuse(*messages: object) -> int:
     for message in messages:
-        print(f"error: {one_line(message)}", file=sys.stderr)
+        print(f"error: {shown(one_line(message))}", file=sys.stderr)
     return 2
 
 
