@@ -69,7 +69,7 @@ def open_storage(url: str, patience: Patience | None = None) -> PatientStorage:
         driver = getattr(error.__cause__ or error, "name", None) or "its driver"
         cure = "pip install -e '.[cluster]'" if driver.startswith("psycopg") else f"pip install {driver}"
         raise SettingsError(f"{told}: {driver} is not installed; {cure}") from None
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:  # a port that is no number
         raise SettingsError(f"{told}: {shown(str(error))}") from None
     except (SQLAlchemyError, RuntimeError) as error:
         why = str(getattr(error, "orig", None) or error).splitlines()[0]
