@@ -28,6 +28,7 @@ from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import refuse_other_settings, remember
 from study.patience import PatientStorage, StorageGone
+from study.presence import Presence
 from study.progress import clock, progress
 from study.reaper import Reaper
 from study.secret import shown
@@ -249,10 +250,13 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
               f"worker{'s' * (len(indices) > 1)}, {platform.node()}; starting takes some seconds")  # fmt: skip
     seen = _Studies(storage, settings.name)
     reaper = Reaper(storage)
-    with Workers(
-        folder, indices, settings.trainer["threads"], settings.hardware["device"], {STORAGE: url_of(settings, folder)}
-    ) as workers:
+    secret = {STORAGE: url_of(settings, folder)}
+    with (
+        Presence(folder) as here,
+        Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"], secret) as workers,
+    ):
         while not workers.done:
+            here.touch()
             studies = seen.look()
             if workers.check():
                 for s in studies.values():
