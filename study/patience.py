@@ -20,9 +20,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.trial import TrialState
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
+
+from study import bulk
 
 PATIENCE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -87,9 +91,11 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     def __init__(self, url: str, patience: Patience, **arguments: Any):
         self.patience = patience
+        self.chosen: dict[int, list[bulk.Param]] = {}  # parameters that wait for the next write of their trial
         super().__init__(url, **arguments)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        self.set_trial_user_attrs(trial_id, {})
         once = super().set_trial_state_values
 
         def attempt(again: bool) -> bool:
@@ -103,16 +109,43 @@ class PatientStorage(optuna.storages.RDBStorage):
         return self.patience.insist(attempt)
 
     def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
-        """Several attributes in one transaction: a commit is what a trial pays for."""
-        from optuna.storages._rdb.models import TrialUserAttributeModel
-        from optuna.storages._rdb.storage import _create_scoped_session
+        """Several attributes, and the parameters chosen meanwhile, in one transaction: a commit is what a trial pays for."""
 
         def attempt(_: bool) -> None:
-            with _create_scoped_session(self.scoped_session, True) as session:
-                for key, value in attrs.items():
-                    self._set_trial_attr_without_commit(session, TrialUserAttributeModel, trial_id, key, value)
+            with _create_scoped_session(self.scoped_session) as session:
+                bulk.write(session, self.engine.name, trial_id, self.chosen.get(trial_id, ()), attrs)
 
-        self.patience.insist(attempt)
+        if attrs or trial_id in self.chosen:
+            self.patience.insist(attempt)
+            self.chosen.pop(trial_id, None)
+
+    def _set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution,
+                         previous_distribution: BaseDistribution | None) -> None:  # fmt: skip
+        if previous_distribution is None:  # of a name new to this process Optuna asks the storage
+            once = super()._set_trial_param
+            self.patience.insist(lambda _: once(trial_id, param_name, param_value_internal, distribution, previous_distribution))
+            return
+        check_distribution_compatibility(previous_distribution, distribution)
+        self.chosen.setdefault(trial_id, []).append((param_name, param_value_internal, distribution))
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        self.set_trial_user_attrs(trial_id, {})
+        once = super().get_trial
+        return self.patience.insist(lambda _: once(trial_id))
+
+    def _get_trials(
+        self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
+    ) -> list[FrozenTrial]:
+        if states is not None:
+            once = super()._get_trials
+            return self.patience.insist(lambda _: once(study_id, states, included_trial_ids, trial_id_greater_than))
+        ids = {i for i in included_trial_ids if i <= trial_id_greater_than}
+
+        def attempt(_: bool) -> list[FrozenTrial]:
+            with _create_scoped_session(self.scoped_session) as session:
+                return bulk.read_trials(session, study_id, ids, trial_id_greater_than)
+
+        return self.patience.insist(attempt)
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         """None for Optuna, which would end them at its next trial without a word of why; the reaper asks `silent`."""
@@ -131,8 +164,7 @@ class PatientStorage(optuna.storages.RDBStorage):
 OPERATIONS = (
     "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name", "get_study_name_from_id",
     "get_study_directions", "get_study_user_attrs", "get_study_system_attrs", "get_all_studies", "_create_new_trial",
-    "_set_trial_param", "set_trial_user_attr", "set_trial_system_attr", "set_trial_intermediate_value", "get_trial",
-    "get_trial_id_from_study_id_trial_number", "_get_trials",
+    "set_trial_user_attr", "set_trial_system_attr", "set_trial_intermediate_value", "get_trial_id_from_study_id_trial_number",
 )  # fmt: skip
 
 

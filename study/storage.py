@@ -81,7 +81,7 @@ def _engine(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": 60}}
     # one lasting connection a process: a cluster's workers share the server's hundred
-    arguments: dict[str, Any] = {"pool_pre_ping": True, "pool_size": 1, "max_overflow": 4}
+    arguments: dict[str, Any] = {"pool_size": 1, "max_overflow": 4}
     if url.startswith("postgresql"):
         arguments["connect_args"] = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10,
                                      "keepalives_count": 3, "application_name": "lean-convnet-search"}  # fmt: skip

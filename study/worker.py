@@ -63,6 +63,7 @@ class Searcher:
         self.macs_only = origin == "control" and bench.settings.control == "macs"
         self.repeats = 0
         self.learnt_of = 0  # static nets that the predictor knows
+        self.measured: dict[int, tuple[Architecture, float] | None] = {}  # finished trial -> static net and ms, if it tells any
 
     def run(self) -> None:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
@@ -140,8 +141,6 @@ class Searcher:
             trial.set_user_attr("withdrawn", True)
             raise optuna.TrialPruned
         candidate = self._candidate(trial, attrs.get("net", ""))
-        if (seen := self._seen(candidate.id, trial.number)) is not None:
-            return self._answer(trial, seen)
         net = {"architecture": candidate.architecture.to_dict()} if candidate.architecture is not None else {}
         note(trial, {"id": candidate.id, **net})
         # two workers may have drawn the same net in the same moment: both wrote its id, the lower number keeps it
@@ -246,15 +245,17 @@ class Searcher:
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
 
     def _learn(self) -> None:
-        """The predictor of latencies, from all static nets (and ungated twins) that this study has measured; what it is worth is
-        told to the study."""
-        static = []
+        """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again when there are
+        a tenth more of them; what it is worth is told to the study."""
         for t in self._trials():
-            if is_row(t) and "architecture" in t.user_attrs:
-                net = Architecture.from_dict(t.user_attrs["architecture"])
-                if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
-                    static.append((net.without_gates(), ms))
-        if len({net for net, _ in static}) < LEAST or (self.bench.predictor and len(static) == self.learnt_of):
+            if t.state.is_finished() and t.number not in self.measured:
+                self.measured[t.number] = None
+                if is_row(t) and "architecture" in t.user_attrs:
+                    net = Architecture.from_dict(t.user_attrs["architecture"])
+                    if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
+                        self.measured[t.number] = net.without_gates(), ms
+        static = [m for m in self.measured.values() if m is not None]
+        if len(static) < LEAST or len(static) < 1.1 * self.learnt_of or len({net for net, _ in static}) < LEAST:
             return
         self.learnt_of = len(static)
         try:

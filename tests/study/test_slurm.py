@@ -39,7 +39,9 @@ def test_four_jobs_are_workers_of_one_study(cluster, tmp_path):
     trained = [r["id"] for r in rows if r["state"] == "COMPLETE" and r["origin"] == "search"]
     assert len(trained) == len(set(trained)) == 8
     assert [r["origin"] for r in rows].count("anchor") == 1, "queued once, whoever came first"
-    workers = server.sql("select count(distinct value_json::json->>'pid') from trial_user_attributes where key = 'runner'", "slurm")
+    workers = server.sql(
+        "select count(distinct value_json::json->>'pid') from trial_user_attributes where key = 'runner'", "slurm"
+    )
     assert len(logs) == 4 and int(workers) >= 2, "several jobs took part"
     written = len(re.findall(r"report\.html$", told, re.M))
     assert written >= 1 and written + told.count("the last of them writes the report") == 4
