@@ -92,6 +92,11 @@ class Marathon:
                 self.nets += self.more
                 print(f"the search is complete: {self.nets} nets are asked for from now on", flush=True)
 
+    def run_until_one_more(self, count: int, limit_s: float = 120) -> None:
+        end = time.monotonic() + limit_s
+        while len(self.finished()) <= count and time.monotonic() < end:
+            self.run_for(0.5)
+
     def kill(self, victim: str, rng: random.Random) -> None:
         assert self.process is not None
         if victim == "server":
@@ -118,11 +123,13 @@ def main(kills: int, server: Postgres | None) -> int:
     victims = ("worker", "server", "parent") if server else ("parent",)
     hit: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as made:
-        marathon = Marathon(Path(made), server, 40 if server else 60)
+        marathon = Marathon(Path(made), server, 30 if server else 60)
         after: Rows = {}
         for kill in range(kills):
             before, victim = after, rng.choice(victims)
-            marathon.run_for(rng.uniform(3, 25) if victim == "parent" else rng.uniform(1, 10))
+            if kill % 2:  # else it might be killed again and again before it has begun to train
+                marathon.run_until_one_more(len(before))
+            marathon.run_for(rng.uniform(0, 6))
             before = {**before, **marathon.finished()}
             marathon.kill(victim, rng)
             hit[victim] += 1

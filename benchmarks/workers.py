@@ -86,7 +86,7 @@ def work(url: str, index: int, ready: Any, go: Any, done_with: Any, out: Any) ->
     if os.environ.get("PROFILE") and index == 0:
         import cProfile
 
-        profile = cProfile.Profile()
+        profile = cProfile.Profile(time.process_time)
         profile.runcall(searcher.run)
         profile.dump_stats(os.environ["PROFILE"])
     else:

@@ -28,13 +28,20 @@ _distribution_json = distributions.distribution_to_json
 
 
 def read_trials(session: Session, study_id: int, ids: Iterable[int], above: int) -> list[FrozenTrial]:
-    """The trials of a study with these ids or with one above, by id."""
+    """The trials of a study with these ids (unfinished ones: as many as there are workers and plans) or with one above, by id."""
     trial = models.TrialModel
-    wanted = sorted(ids)[:MOST_IDS]  # unfinished ones: as many as there are workers and plans
-    chosen = (
-        trial.study_id == study_id,
-        or_(trial.trial_id.in_(wanted), trial.trial_id > above) if wanted else trial.trial_id > above,
-    )
+    return _read(session, trial.study_id == study_id, or_(trial.trial_id.in_(sorted(ids)), trial.trial_id > above))
+
+
+def read_trial(session: Session, trial_id: int) -> FrozenTrial:
+    """One trial; KeyError without it."""
+    if not (found := _read(session, models.TrialModel.trial_id == trial_id)):
+        raise KeyError(f"there is no trial {trial_id}")
+    return found[0]
+
+
+def _read(session: Session, *chosen: Any) -> list[FrozenTrial]:
+    trial = models.TrialModel
     # the ORM's own properties turn the two times into local ones
     heads: list[Any] = session.query(trial).filter(*chosen).order_by(trial.trial_id).all()
     if not heads:
@@ -93,24 +100,30 @@ def write(session: Session, dialect: str, trial_id: int, params: Sequence[Param]
     state = session.execute(select(models.TrialModel.state).where(models.TrialModel.trial_id == trial_id)).scalar_one()
     if state.is_finished():
         raise UpdateFinishedTrialError(f"the trial {trial_id} is over")
-    if params:
-        _insert(session, dialect, models.TrialParamModel, ("trial_id", "param_name"), [
-            {"trial_id": trial_id, "param_name": name, "param_value": value, "distribution_json": _distribution_json(d)}
-            for name, value, d in params
-        ])  # fmt: skip
-    if attrs:
-        rows = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
-        _insert(session, dialect, models.TrialUserAttributeModel, ("trial_id", "key"), rows)
+    told = [{"trial_id": trial_id, "param_name": n, "param_value": v, "distribution_json": _distribution_json(d)}
+            for n, v, d in params]  # fmt: skip
+    _insert(session, dialect, models.TrialParamModel, ("trial_id", "param_name"), told)
+    noted = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
+    _insert(session, dialect, models.TrialUserAttributeModel, ("trial_id", "key"), noted)
 
 
 def _insert(session: Session, dialect: str, model: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     """Written again, a row takes the new value."""
-    kinds = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
-    if dialect not in kinds:  # MySQL and others: take the old ones out first
+    if not rows:
+        return
+    if dialect not in UPSERT:  # MySQL and others: take the old ones out first
         for row in rows:
             session.query(model).filter_by(**{k: row[k] for k in key}).delete()
-        session.execute(insert(model).values(rows))
+        session.execute(insert(model), rows)
         return
-    statement: Any = kinds[dialect](model).values(rows)
-    changed = {k: statement.excluded[k] for k in rows[0] if k not in key}
-    session.execute(statement.on_conflict_do_update(index_elements=[getattr(model, k) for k in key], set_=changed))
+    session.connection().execute(_upsert(dialect, model.__table__, key), rows)
+
+
+UPSERT: dict[str, Any] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
+
+
+@lru_cache
+def _upsert(dialect: str, table: Any, key: tuple[str, ...]) -> Any:
+    statement = UPSERT[dialect](table)
+    changed = {c.name: statement.excluded[c.name] for c in table.columns if c.name not in key and not c.primary_key}
+    return statement.on_conflict_do_update(index_elements=[table.c[k] for k in key], set_=changed)

@@ -130,8 +130,12 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         self.set_trial_user_attrs(trial_id, {})
-        once = super().get_trial
-        return self.patience.insist(lambda _: once(trial_id))
+
+        def attempt(_: bool) -> FrozenTrial:
+            with _create_scoped_session(self.scoped_session) as session:
+                return bulk.read_trial(session, trial_id)
+
+        return self.patience.insist(attempt)
 
     def _get_trials(
         self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int

@@ -26,8 +26,8 @@ from searchspace.named import does_not_fit, resolve
 from searchspace.network import Network
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
-from study.folder import refuse_other_settings, remember
-from study.patience import PatientStorage, StorageGone
+from study.folder import SETTINGS, refuse_other_settings, remember
+from study.patience import Patience, PatientStorage, StorageGone
 from study.presence import Presence
 from study.progress import clock, progress
 from study.reaper import Reaper
@@ -67,8 +67,9 @@ def search(settings: Settings, folder: Path) -> str:
             f"{_engine(settings)}: cannot skip the blocks of gated nets; add 'searchspace.gates=[none]' and anchors without gates"
         )
     refuse_other_settings(settings, folder, "a search")
-    storage = open_storage(url)
     with display() as show:
+        # a study that goes on may find its server in the middle of a restart; a new one may have been given a wrong address
+        storage = open_storage(url, Patience(tell=show.note) if (folder / SETTINGS).exists() else None)
         storage.patience.tell = show.note
         with alone(storage, settings.name):
             study = open_study(storage, settings.name, ["maximize", "minimize"])
