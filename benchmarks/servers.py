@@ -171,7 +171,11 @@ class Slurm:
         return subprocess.run(command, env=self.environment, capture_output=True, text=True).stdout
 
     def __exit__(self, *_: object) -> None:
-        self.call("scancel", "-u", "root")
+        for _ in range(20):  # a job outlives its cluster else
+            self.call("scancel", "-u", "root")
+            if not self.call("squeue", "-h"):
+                break
+            time.sleep(0.5)
         for daemon in ("slurmd", "slurmctld"):
             _end(self.folder / f"{daemon}.pid")
         if self.own_munge:

@@ -160,3 +160,50 @@ def test_a_password_is_neither_told_nor_written(tmp_path, server):
     assert [p for p in files if secret.encode() in p.read_bytes()] == []
     report = subprocess.run([sys.executable, str(ROOT / "report.py"), "name=demo"], cwd=tmp_path, capture_output=True, text=True)
     assert report.returncode == 0, report.stderr  # by the URL of config.yaml; the server asks for no password
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 3 MB, where one may be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]).returncode:
+        pytest.skip("a small disk needs root and mount")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_disk_that_fills_up_is_waited_for_and_the_same_command_goes_on(tmp_path, small_disk):
+    """SQLite on a full disk: the search says so and waits; with room again it goes on, and nothing is lost."""
+    search = Search(tmp_path)
+    storage = f"storage=sqlite:///{small_disk / 'study.db'}"
+
+    def finished():
+        import sqlite3
+
+        try:
+            with sqlite3.connect(f"file:{small_disk / 'study.db'}?mode=ro", uri=True, timeout=5) as db:
+                asked = (
+                    "select count(*) from trials join studies using (study_id) where study_name = 'demo' and state = 'COMPLETE'"
+                )
+                return db.execute(asked).fetchone()[0]
+        except sqlite3.Error:
+            return 0
+
+    process = search.start("n_trials=4", "workers=1", storage)
+    wait_for(lambda: finished() >= 1, process)
+    filler = small_disk / "filler"
+    with open(filler, "wb", buffering=0) as file:
+        for size in (65536, 512, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                pass
+    log = search.folder / "worker-0.log"
+    wait_for(lambda: log.exists() and "The storage does not answer (database or disk is full" in log.read_text(), process)
+    held = finished()
+    filler.unlink()
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err + out
+    assert held <= finished() == 5  # four nets and the anchor
