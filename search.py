@@ -15,6 +15,8 @@ from conf.command import InputError, command
 
 @command("search")
 def main(config: dict[str, Any], folder: Path) -> str:
+    from study.patience import StorageGone
+    from study.presence import last
     from study.search import search
     from study.settings import Settings, SettingsError
 
@@ -23,6 +25,10 @@ def main(config: dict[str, Any], folder: Path) -> str:
         url = search(settings, folder)
     except SettingsError as error:
         raise InputError(str(error)) from error
+    except StorageGone as gone:
+        raise InputError(f"{gone}; the same command goes on") from None
+    if settings.worker is not None and not last(folder):
+        return f"Others are still at work on {settings.name}: the last of them writes the report."
     return str(report(settings.name, url, folder, settings))
 
 

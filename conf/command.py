@@ -20,12 +20,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from conf.schema import GROUPS, SCHEMAS, register
+from study.secret import has_password, shown
 
 Job = Callable[[dict[str, Any], Path], str | None]
 HERE = Path(__file__).parent
 _MULTIRUN = ("-m", "--multirun")
 _WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd",
                "--experimental-rerun")  # fmt: skip
+
+
+class _Resolvers:
+    """What our yaml files ask of OmegaConf; made again in each process that this is sent to, as submitit sends a job."""
+
+    def __init__(self, config_name: str):
+        from omegaconf import OmegaConf
+
+        self.config_name = config_name
+        OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+        OmegaConf.register_new_resolver(
+            "options", lambda: "\n".join(f"  {g}={'|'.join(_options(g))}" for g in _groups(config_name)), replace=True
+        )
+
+    def __reduce__(self) -> tuple[type[_Resolvers], tuple[str]]:
+        return _Resolvers, (self.config_name,)
 
 
 class InputError(ValueError):
@@ -75,18 +92,20 @@ def _run(config_name: str, job: Job) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     register()
-    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
-    OmegaConf.register_new_resolver(
-        "options", lambda: "\n".join(f"  {g}={'|'.join(_options(g))}" for g in _groups(config_name)), replace=True
-    )
+    resolvers = _Resolvers(config_name)
     lines: list[str] = []
+    names: list[str] = []
     errors: list[Exception] = []
     sys.argv[1:] = options_first(sys.argv[1:])
     multirun = any(a in _MULTIRUN for a in sys.argv[1:])
     before = Path("outputs").exists()
+    process, argv = os.getpid(), list(sys.argv)
 
     @hydra.main(version_base="1.3", config_path=".", config_name=config_name)
     def app(cfg: Any) -> None:
+        assert resolvers  # they travel with this function to a cluster's job
+        elsewhere = os.getpid() != process
+        sys.argv = list(argv)  # of the user, not of the launcher
         OmegaConf.resolve(cfg)
         folder = Path(HydraConfig.get().runtime.output_dir)
         folder = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
@@ -95,7 +114,11 @@ def _run(config_name: str, job: Job) -> int:
                 raise InputError("name: must not be empty")
             if not errors and (line := job(OmegaConf.to_container(cfg, throw_on_missing=True), folder)):  # type: ignore[arg-type]
                 lines.append(line)
+                if elsewhere:
+                    print(line)
         except Exception as error:
+            if elsewhere:  # the launcher brings it home
+                raise
             errors.append(error)  # raised below: Hydra would add lines of its own
         finally:
             _remove_if_empty(folder, before)
@@ -103,7 +126,10 @@ def _run(config_name: str, job: Job) -> int:
     try:
         _check_options(config_name)
         if multirun:
-            _check_sweep(config_name, [a for a in sys.argv[1:] if a not in _MULTIRUN])
+            if any(map(has_password, sys.argv)):
+                raise InputError("storage: a sweep's settings are written into outputs; put the password into ~/.pgpass or "
+                                 "PGPASSWORD, not into the URL")  # fmt: skip
+            names = _check_sweep(config_name, [a for a in sys.argv[1:] if a not in _MULTIRUN])
         app()
         if errors:
             raise errors[0]
@@ -115,6 +141,13 @@ def _run(config_name: str, job: Job) -> int:
         with contextlib.suppress(BrokenPipeError):
             print(f"\nInterrupted. {stop} Go on with: {_this_command()}".replace("  ", " "), file=sys.stderr)
         return 130
+    except Exception as error:
+        if type(error).__module__.startswith("submitit"):
+            return _refuse(f"hydra/launcher: a job did not end by itself ({str(error).splitlines()[0]}); outputs/.submitit holds "
+                           "its log; the same command goes on")  # fmt: skip
+        raise
+    if multirun and not lines:  # its jobs ran elsewhere
+        lines = [str(report) for name in names if (report := Path("outputs") / name / "report.html").exists()]
     if multirun and lines:
         print("Reports: " + "  ".join(lines))
     elif lines:
@@ -139,12 +172,12 @@ def _check_options(config_name: str) -> None:
 def _this_command() -> str:
     import shlex
 
-    return shlex.join([Path(sys.executable).name.replace("python3.", "python ").split()[0], *sys.argv])
+    return shown(shlex.join([Path(sys.executable).name.replace("python3.", "python ").split()[0], *sys.argv]))
 
 
 def _refuse(*messages: object) -> int:
     for message in messages:
-        print(f"error: {one_line(message)}", file=sys.stderr)
+        print(f"error: {shown(one_line(message))}", file=sys.stderr)
     return 2
 
 
@@ -159,7 +192,7 @@ def _remove_if_empty(folder: Path, outputs_was_there: bool) -> None:
             Path("outputs").rmdir()
 
 
-def _check_sweep(config_name: str, arguments: list[str]) -> None:
+def _check_sweep(config_name: str, arguments: list[str]) -> list[str]:
     """Under -m each job is a study of its own: equal names would mix them. Exceptions: `worker`, and measure.py name=STUDY, whose
     settings are rows of one table. Also composes every job before the first one runs, so that the last one's typing error does
     not come after an hour."""
@@ -178,21 +211,24 @@ def _check_sweep(config_name: str, arguments: list[str]) -> None:
             others.setdefault(name, []).append(tuple(o for o in said if not o.startswith("worker=")))
     swept = [o.key_or_group for o in overrides if o.is_sweep_override()]
     if config_name == "measure" and {"name", "nets"} & {o.key_or_group for o in overrides} == {"name"}:
-        return
+        return list(others)
     for name, jobs_of_name in others.items():
         if len(jobs_of_name) > 1 and (len(set(jobs_of_name)) > 1 or "worker" not in swept):
             varied = [k for k in swept if k not in ("name", "worker")]
             cure = f"name={config_name}-" + "-".join(f"${{{k}.name}}" if k in GROUPS else f"${{{k}}}" for k in varied)
             how = f", as in '{cure}'" if varied else " that stays different as a folder"
             raise InputError(f"name: {len(jobs_of_name)} of the {len(jobs)} jobs would share {name!r}; give each its own{how}")
+    return list(others)
 
 
 def _explain(error: Exception, config_name: str) -> str:
     """Hydra's and OmegaConf's messages as one line with the key and a cure."""
     text = str(error)
     cause = error.__cause__ or error
-    if found := re.search(r"Could not find '([\w]+)/([^']+)'", text):
+    if found := re.search(r"Could not find '((?:hydra/)?\w+)/([^']+)'", text):
         group, option = found.groups()
+        if group == "hydra/launcher" and option.startswith("submitit"):
+            return f"{group}={option}: hydra-submitit-launcher is not installed; pip install -e '.[cluster]'"
         options = _options(group)
         if not options:
             return f"{group}: there is no such group; there are {', '.join(GROUPS)}, experiment, debug"

@@ -7,6 +7,7 @@ here is the data loaded with its test images; they are opened once per net and s
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import optuna
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from analysis.pareto import front_mask
@@ -23,7 +25,8 @@ from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
-from study.storage import FINALISTS, HEARTBEAT_S, is_row, mine, open_study
+from study.patience import out_of_room
+from study.storage import FINALISTS, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
@@ -70,22 +73,20 @@ def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: 
         trial.set_user_attr("runner", mine())
         try:
             return _train(trial, bench, data, folder)
-        except optuna.TrialPruned:
+        except (optuna.TrialPruned, UpdateFinishedTrialError):
             raise
         except Exception as error:
+            out_of_room(error)
             trial.set_user_attr("reason", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
             traceback.print_exc()
             raise
 
-    looked = time.monotonic()
     while True:
         states = [t.state for t in finals.get_trials(deepcopy=False)]
         if TrialState.WAITING in states:
-            finals.optimize(objective, n_trials=1, catch=(Exception,))
+            with contextlib.suppress(UpdateFinishedTrialError):  # it was taken for dead, and is another worker's now
+                finals.optimize(objective, n_trials=1, catch=(Exception,))
         elif TrialState.RUNNING in states:
-            if time.monotonic() - looked > HEARTBEAT_S:  # a host may be gone with its trials
-                looked = time.monotonic()
-                optuna.storages.fail_stale_trials(finals)
             time.sleep(WAIT_S)
         else:
             return

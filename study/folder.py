@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 from study.settings import Settings, SettingsError
@@ -12,7 +13,7 @@ SETTINGS = ".settings.json"
 
 def put(path: Path, what: str | bytes) -> None:
     """Writes a file in one step: a kill or a full disk leaves the one before."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}")  # a cluster's jobs share a folder
     try:
         part.write_bytes(what.encode() if isinstance(what, str) else what)
         os.replace(part, path)
@@ -28,7 +29,7 @@ def refuse_other_settings(settings: Settings, folder: Path, what: str) -> None:
             raise SettingsError(
                 f"name={settings.name}: {folder} was made by other settings ({'; '.join(differ)}); give another name="
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(not p.name.startswith(".") for p in folder.iterdir()):  # hidden: another job's, in the making
         raise SettingsError(f"name={settings.name}: {folder} holds something else than {what}; give another name=")
 
 
@@ -37,5 +38,5 @@ def remember(settings: Settings, folder: Path) -> None:
     from omegaconf import OmegaConf
 
     folder.mkdir(parents=True, exist_ok=True)
+    put(folder / SETTINGS, settings.to_json())  # first: by it another job knows the folder
     put(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings.to_dict())))
-    put(folder / SETTINGS, settings.to_json())

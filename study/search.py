@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from sqlalchemy.exc import OperationalError
 
 from hardware.runtimes import RuntimeUnavailable, make_runtime, runtime_skips, setting_of
 from searchspace.anchors import UnknownNet
@@ -27,19 +26,34 @@ from searchspace.named import does_not_fit, resolve
 from searchspace.network import Network
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
-from study.folder import refuse_other_settings, remember
+from study.folder import SETTINGS, refuse_other_settings, remember
+from study.patience import Patience, PatientStorage, StorageGone
+from study.presence import Presence
 from study.progress import clock, progress
+from study.reaper import Reaper
+from study.secret import shown
 from study.settings import Settings, SettingsError
 from study.starts import STARTS, starts
-from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
+from study.storage import (
+    CONTROL,
+    FINALISTS,
+    STORAGE,
+    alone,
+    give_back_dead,
+    open_storage,
+    open_study,
+    queue_forgotten,
+    url_of,
+)
 from study.tracking import check_login
-from study.workers import Workers
+from study.workers import Workers, WorkerStopped
 
 POLL_S = 1.0
 
 
 def search(settings: Settings, folder: Path) -> str:
-    """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used."""
+    """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used, StorageGone
+    when the storage was away for too long or the disk is full."""
     check_login(settings.logger)
     space = _space_of_data(settings)
     url = url_of(settings, folder)
@@ -53,38 +67,68 @@ def search(settings: Settings, folder: Path) -> str:
             f"{_engine(settings)}: cannot skip the blocks of gated nets; add 'searchspace.gates=[none]' and anchors without gates"
         )
     refuse_other_settings(settings, folder, "a search")
-    storage = open_storage(url)
-    study = open_study(storage, settings.name, ["maximize", "minimize"])
+    with display() as show:
+        # a study that goes on may find its server in the middle of a restart; a new one may have been given a wrong address
+        storage = open_storage(url, Patience(tell=show.note) if (folder / SETTINGS).exists() else None)
+        storage.patience.tell = show.note
+        with alone(storage, settings.name):
+            study = open_study(storage, settings.name, ["maximize", "minimize"])
+            _refuse(settings, study)
+            _prepare(settings, folder, storage, study, space, anchors, notes, show)
+        try:
+            _work(settings, folder, storage, study, show)
+        except WorkerStopped as error:
+            raise StorageGone(str(error)) from None
+    return url
+
+
+def _refuse(settings: Settings, study: optuna.Study) -> None:
+    """SettingsError for a study that is another one, or whose latencies this machine's would not compare with."""
     # one storage may have another URL seen from another machine
     if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict()), but=("storage",)):
         raise SettingsError(
             f"name={settings.name}: the storage holds this study with other settings ({'; '.join(differ)}); give another name="
         )
+    if differ := other_kind(study.user_attrs.get("machine"), settings.hardware["device"]):
+        raise SettingsError(
+            f"name={settings.name}: this study's latencies are of another kind of machine ({'; '.join(differ)}) and would not "
+            "compare with this one's; let its workers run on its kind of machine, or give another name="
+        )
+
+
+def other_kind(machine: dict[str, Any] | None, device: str) -> list[str]:
+    """What differs in kind between the study's machine and this one, as `cpu: theirs → ours`; nothing for a new study."""
+    from hardware.machine import fingerprint
+
+    ours = fingerprint()
+    kind = ("cpu", "units", "os", *(("gpu",) if device == "cuda" else ()))
+    return [f"{key}: {machine.get(key)} → {ours[key]}" for key in kind if machine and machine.get(key) != ours[key]]
+
+
+def _prepare(settings: Settings, folder: Path, storage: PatientStorage, study: optuna.Study, space: SearchSpace,
+             anchors: dict[str, dict[str, Any]], notes: list[str], show: Display) -> None:  # fmt: skip
+    """Settings written, anchors and first nets queued, dead processes' trials given back: by one process at a time."""
     before = study.user_attrs.get("settings", {}).get("n_trials", settings.n_trials)
     _remember(settings, folder, study, space)
-    with display() as show:
-        there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
-        for note in notes:
-            show.note(note)
-        for net, params in anchors.items():
-            if net not in there:  # with parameters, so that the sampler learns of it
-                study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": net})
-        _queue_starts(settings, space, study, list(anchors.values()))
-        studies = _Studies(storage, settings.name).look().values()
-        returned = sum(give_back_dead(s, settings.storage is None, blame=False) for s in studies)
-        for s in studies:
-            # it may go on now: more was asked for, or the disk is no longer full
-            if (why := s.user_attrs.get("ended", "")) and (settings.n_trials > before or "could not be trained" in why):
-                s.set_user_attr("ended", "")
-        finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-        if finished:
-            show.note(
-                f"Going on with {settings.name}: {finished} trials are there"
-                + (f", {returned} given back" if returned else "")
-                + "."
-            )
-        _work(settings, folder, storage, study, show)
-    return url
+    there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
+    for note in notes:
+        show.note(note)
+    for net, params in anchors.items():
+        if net not in there:  # with parameters, so that the sampler learns of it
+            study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": net})
+    _queue_starts(settings, space, study, list(anchors.values()))
+    studies = _Studies(storage, settings.name).look().values()
+    returned = sum(give_back_dead(s, settings.storage is None, blame=False) for s in studies)
+    for s in studies:
+        queue_forgotten(s)
+        # it may go on now: more was asked for, or the disk is no longer full
+        if (why := s.user_attrs.get("ended", "")) and (settings.n_trials > before or "could not be trained" in why):
+            s.set_user_attr("ended", "")
+    finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
+    if finished:
+        show.note(
+            f"Going on with {settings.name}: {finished} trials are there" + (f", {returned} given back" if returned else "") + "."
+        )
 
 
 def _engine(settings: Settings) -> str:
@@ -110,7 +154,7 @@ def _remember(settings: Settings, folder: Path, study: optuna.Study, space: Sear
 
     remember(settings, folder)
     study.set_user_attr("settings", settings.to_dict())
-    study.set_user_attr("command", shlex.join(["python", *sys.argv]))
+    study.set_user_attr("command", shown(shlex.join(["python", *sys.argv])))
     if "machine" not in study.user_attrs:
         study.set_user_attr("machine", fingerprint())
         study.set_user_attr("commit", _commit())
@@ -199,27 +243,30 @@ def _what_it_costs(estimate: dict[str, Any]) -> str:
     return f"This will take about {clock(search + finalists)} (search {clock(search)}, finalists {clock(finalists)}){source}"
 
 
-def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage, study: optuna.Study, show: Display) -> None:
+def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optuna.Study, show: Display) -> None:
     """Workers until everything is done; the display meanwhile."""
     started, told_estimate, finished = time.monotonic(), False, 0
     indices = [settings.worker] if settings.worker is not None else list(range(settings.workers))
     show.note(f"{settings.name}: {settings.n_trials} nets of {study.user_attrs['space_size']:.3g}, {len(indices)} "
               f"worker{'s' * (len(indices) > 1)}, {platform.node()}; starting takes some seconds")  # fmt: skip
     seen = _Studies(storage, settings.name)
-    with Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"]) as workers:
+    reaper = Reaper(storage)
+    secret = {STORAGE: url_of(settings, folder)}
+    with (
+        Presence(folder) as here,
+        Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"], secret) as workers,
+    ):
         while not workers.done:
-            try:
-                studies = seen.look()
-                if workers.check():
-                    for s in studies.values():
-                        give_back_dead(s, settings.storage is None)
-                if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
-                    told_estimate = True
-                    show.note(_what_it_costs(estimate))
-                state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
-            except OperationalError:  # the storage is busy: look again
-                time.sleep(POLL_S)
-                continue
+            here.touch()
+            studies = seen.look()
+            if workers.check():
+                for s in studies.values():
+                    give_back_dead(s, settings.storage is None)
+            reaper.look(studies.values())
+            if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
+                told_estimate = True
+                show.note(_what_it_costs(estimate))
+            state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
             if len(state.finished) != finished:
                 finished = len(state.finished)
                 workers.progress()

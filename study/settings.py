@@ -16,6 +16,7 @@ from searchspace.anchors import LISTS, UnknownNet
 from searchspace.architecture import ArchitectureError
 from searchspace.named import check, expand
 from searchspace.space import SPACES, SearchSpace, named_space
+from study.secret import stored
 
 # may differ when a study goes on: how many, by whom, and what is told of it
 FREE = ("n_trials", "workers", "worker", "logger")
@@ -107,7 +108,9 @@ class Settings:
             raise SettingsError(str(error)) from None
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        """Fit for files: without the storage's password."""
+        told = {**asdict(self), "storage": self.storage and stored(self.storage)}
+        return json.dumps(told, indent=1, sort_keys=True)
 
     def to_dict(self) -> dict[str, Any]:
         made: dict[str, Any] = json.loads(self.to_json())

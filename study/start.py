@@ -6,12 +6,15 @@ as if killed, and the same command finds everything in the storage.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
+
+from study.workers import GONE
 
 
 def die_with(parent: int) -> None:
@@ -28,6 +31,12 @@ def die_with(parent: int) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its workers
     die_with(int(sys.argv[3]))
+    from study.patience import StorageGone
     from study.worker import main
 
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]))
+    except StorageGone as gone:
+        with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+            print(gone, file=sys.stderr, flush=True)
+        os._exit(GONE)  # whatever else would be written on the way out

@@ -13,6 +13,8 @@ among those that are done or running; whoever has no place withdraws and looks a
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import time
 import traceback
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import front_mask
@@ -31,10 +34,11 @@ from study.final_session import measure_side_by_side
 from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
 from study.forecast import Forecast
+from study.patience import Patience, out_of_room
 from study.samplers import make
 from study.settings import Settings
 from study.starts import head_start
-from study.storage import CONTROL, HEARTBEAT_S, is_row, mine, open_storage, open_study, url_of
+from study.storage import CONTROL, STORAGE, alone, is_row, mine, note, open_storage, open_study, url_of
 from study.tracking import Tracker, tracker
 from study.trial import Bench, Candidate, OverBudget, run_trial
 
@@ -62,7 +66,7 @@ class Searcher:
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
         self.repeats = 0
         self.learnt_of = 0  # static nets that the predictor knows
-        self.looked_for_stale = time.monotonic()
+        self.measured: dict[int, tuple[Architecture, float] | None] = {}  # finished trial -> static net and ms, if it tells any
 
     def run(self) -> None:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
@@ -71,7 +75,8 @@ class Searcher:
             self._learn()
             if self.edits and self.rng.random() < EDITED:
                 self._queue_edit()
-            self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
+            with contextlib.suppress(UpdateFinishedTrialError):  # it was taken for dead, and is another worker's now
+                self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
 
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
@@ -89,10 +94,7 @@ class Searcher:
                 return True
             if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
                 return False
-            # every place is taken; one comes free if a running trial fails, or if its host is gone and it went stale
-            if time.monotonic() - self.looked_for_stale > HEARTBEAT_S:
-                self.looked_for_stale = time.monotonic()
-                optuna.storages.fail_stale_trials(self.study)
+            # every place is taken; one comes free if a running trial fails, or if its worker is gone (study/reaper.py)
             time.sleep(WAIT_S)
 
     def _queue_edit(self) -> None:
@@ -124,12 +126,13 @@ class Searcher:
 
     def _objective(self, trial: optuna.Trial) -> tuple[float, float]:
         """Records whatever goes wrong with its reason, and goes on."""
-        trial.set_user_attr("runner", mine())
+        note(trial, {"runner": mine(), "origin": trial.user_attrs.get("origin", self.origin)})
         try:
             return self._try(trial)
-        except optuna.TrialPruned:
+        except (optuna.TrialPruned, UpdateFinishedTrialError):
             raise
         except Exception as error:
+            out_of_room(error)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]
             trial.set_user_attr("reason", reason)
             traceback.print_exc()
@@ -138,17 +141,12 @@ class Searcher:
 
     def _try(self, trial: optuna.Trial) -> tuple[float, float]:
         attrs = trial.user_attrs
-        origin = attrs.get("origin", self.origin)
-        trial.set_user_attr("origin", origin)
-        if origin == self.origin and not self._has_place(trial.number):
+        if attrs["origin"] == self.origin and not self._has_place(trial.number):
             trial.set_user_attr("withdrawn", True)
             raise optuna.TrialPruned
         candidate = self._candidate(trial, attrs.get("net", ""))
-        if (seen := self._seen(candidate.id, trial.number)) is not None:
-            return self._answer(trial, seen)
-        trial.set_user_attr("id", candidate.id)
-        if candidate.architecture is not None:
-            trial.set_user_attr("architecture", candidate.architecture.to_dict())
+        net = {"architecture": candidate.architecture.to_dict()} if candidate.architecture is not None else {}
+        note(trial, {"id": candidate.id, **net})
         # two workers may have drawn the same net in the same moment: both wrote its id, the lower number keeps it
         if (seen := self._seen(candidate.id, trial.number)) is not None:
             return self._answer(trial, seen)
@@ -217,51 +215,55 @@ class Searcher:
     def _measure(self, trial: optuna.Trial, candidate: Candidate) -> tuple[float, float]:
         settings = self.bench.settings
         seed = settings.seed
-        trial.set_user_attr("seed", seed)
-        trial.set_user_attr("choices", dict(trial.params))
         run = self.tracking.trial(trial.number, candidate, trial.user_attrs["origin"])
+        told: dict[str, Any] = {"seed": seed, "choices": dict(trial.params)}  # and what comes until the next thing begins
 
         def report(key: str, value: Any) -> None:
-            trial.set_user_attr(key, value)
+            told[key] = value
+            if key == "doing":
+                note(trial, told)
+                told.clear()
 
         def on_epoch(epoch: int, top1: float) -> None:
-            trial.set_user_attr("epoch", epoch)
-            trial.set_user_attr("top1_now", top1)
+            note(trial, {**told, "epoch": epoch, "top1_now": top1})
+            told.clear()
             run.log({"epoch": epoch, "top1_val": top1})
 
         try:
             found = run_trial(candidate, self.bench, seed, report, on_epoch)
         except OverBudget as over:
-            trial.set_user_attr("reason", str(over))
+            note(trial, {**told, "reason": str(over)})
             self._constrain(trial, over.ms)
             run.end({"reason": str(over)})
             self._count_repeat("brought no new net within the budget; a larger max_latency_ms may help")
             raise optuna.TrialPruned from None
         except Exception as error:
+            note(trial, told)
             run.end({"reason": f"{type(error).__name__}: {error}"[:500]})
             raise
-        for key, value in found.to_dict().items():
-            trial.set_user_attr(key, value)
+        note(trial, {**told, **found.to_dict()})
         self._constrain(trial, found.latency_ms)
         run.end(found.to_dict())
         self.repeats = 0
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
 
     def _learn(self) -> None:
-        """The predictor of latencies, from all static nets (and ungated twins) that this study has measured; what it is worth is
-        told to the study, what it predicts to the sampler."""
+        """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again when there are
+        a tenth more of them; what it is worth is told to the study, what it predicts to the sampler."""
         trials = self._trials()
         self._fit_predictor(trials)
         self.known.learn(trials, self.bench.predictor)
 
     def _fit_predictor(self, trials: list[FrozenTrial]) -> None:
-        static = []
         for t in trials:
-            if is_row(t) and "architecture" in t.user_attrs:
-                net = Architecture.from_dict(t.user_attrs["architecture"])
-                if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
-                    static.append((net.without_gates(), ms))
-        if len({net for net, _ in static}) < LEAST or (self.bench.predictor and len(static) == self.learnt_of):
+            if t.state.is_finished() and t.number not in self.measured:
+                self.measured[t.number] = None
+                if is_row(t) and "architecture" in t.user_attrs:
+                    net = Architecture.from_dict(t.user_attrs["architecture"])
+                    if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
+                        self.measured[t.number] = net.without_gates(), ms
+        static = [m for m in self.measured.values() if m is not None]
+        if len(static) < LEAST or len(static) < 1.1 * self.learnt_of or len({net for net, _ in static}) < LEAST:
             return
         self.learnt_of = len(static)
         try:
@@ -283,7 +285,8 @@ def main(folder: Path, index: int) -> None:
     from trainers.data import load
 
     settings = Settings.read(folder / SETTINGS)
-    storage = open_storage(url_of(settings, folder))
+    patience = Patience(tell=print)
+    storage = open_storage(os.environ.get(STORAGE) or url_of(settings, folder), patience)
     study = open_study(storage, settings.name, ["maximize", "minimize"])
     d = settings.data
     data = load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"])
@@ -303,9 +306,11 @@ def main(folder: Path, index: int) -> None:
             control = open_study(storage, settings.name + CONTROL, ["maximize", "minimize"])
             sampler = "random" if settings.control == "random" else sampler
             if lead and settings.control == "macs":
-                head_start(control, study)
+                with alone(storage, settings.name):
+                    head_start(control, study)
             Searcher(control, bench, sampler, index, "control", track, edits=sampler not in OWN).run()
-        finals = queue_finalists(study, storage, bench, lead)
+        with alone(storage, settings.name) if lead else contextlib.nullcontext():
+            finals = queue_finalists(study, storage, bench, lead)
         train_finalists(finals, bench, folder, track)
         if lead:
             measure_side_by_side(finals, bench, folder)

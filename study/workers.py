@@ -9,14 +9,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+GONE = 75  # the exit code of a worker whose storage went away, or whose disk is full (sysexits' EX_TEMPFAIL)
 MAX_DEATHS = 5  # of one worker, in a row without a trial finished between: then something is wrong with all of them
 
 
 class WorkersFailed(RuntimeError):
     """Workers died again and again; the message holds the end of their log."""
+
+
+class WorkerStopped(RuntimeError):
+    """A worker could not write any more; one line."""
 
 
 def default_workers(device: str) -> int:
@@ -29,10 +35,10 @@ def default_workers(device: str) -> int:
 
 
 class Workers:
-    """`with Workers(folder, count, threads, device) as workers:` then `workers.check()` now and then."""
+    """`with Workers(folder, count, threads, device, environment) as workers:` then `workers.check()` now and then."""
 
-    def __init__(self, folder: Path, indices: list[int], threads: int, device: str):
-        self.folder, self.indices, self.threads, self.device = folder, indices, threads, device
+    def __init__(self, folder: Path, indices: list[int], threads: int, device: str, more: Mapping[str, str] | None = None):
+        self.folder, self.indices, self.threads, self.device, self.more = folder, indices, threads, device, more or {}
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.deaths = 0
 
@@ -51,7 +57,8 @@ class Workers:
                 log.unlink()
 
     def check(self) -> bool:
-        """True when a worker died and was started again since the last call. WorkersFailed when that goes on and on."""
+        """True when a worker died and was started again since the last call. WorkersFailed when that goes on and on,
+        WorkerStopped when there is no use in starting it again."""
         died = False
         for index, process in list(self.running.items()):
             if (code := process.poll()) is None:
@@ -59,6 +66,8 @@ class Workers:
             del self.running[index]
             if code == 0:
                 continue
+            if code == GONE:
+                raise WorkerStopped((self._log_end(index).splitlines() or ["storage: a worker waited for it in vain"])[-1])
             died = True
             self.deaths += 1
             if self.deaths >= MAX_DEATHS:
@@ -79,7 +88,7 @@ class Workers:
 
     def _start(self, index: int) -> None:
         threads = str(self.threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1",
+        environment = {**os.environ, **self.more, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1",
                        # a waiting thread that spins keeps the partner it waits for off the core
                        **({"OMP_WAIT_POLICY": "PASSIVE"} if self.threads > 1 else {})}  # fmt: skip
         root = str(Path(__file__).resolve().parent.parent)

@@ -1,0 +1,186 @@
+"""A storage that waits: a server that restarts, a network that is away, a full disk.
+
+Every operation on the database is one transaction and goes through `PatientStorage`; one that fails for a reason outside of us
+is tried again for PATIENCE_S with growing pauses, by workers and parents alike. Then `StorageGone` ends the process with one
+line: nothing that was finished is lost, and the same command goes on.
+
+Tried again after a connection broke in the middle of a commit, an operation may have happened already. Attributes are the same
+written twice; a trial made twice leaves one that nobody runs, which the reaper ends (study/reaper.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import exc
+
+from study import bulk
+
+PATIENCE_S = 300.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+T = TypeVar("T")
+
+
+class StorageGone(BaseException):
+    """The storage did not answer for PATIENCE_S, or there is no room left; one line. Like KeyboardInterrupt no Exception:
+    Optuna would record it as the trial's own failure, in the storage that is not there."""
+
+
+def out_of_room(error: BaseException) -> None:
+    """StorageGone if a file could not be written for want of room: the next trial would fare no better."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise StorageGone(f"disk: {error.strerror} ({error.filename or 'a file of the output folder'}); make room") from None
+
+
+def passing(error: BaseException | None) -> str:
+    """What is wrong, in a line, if it may pass by itself (no connection, no room, busy); empty for anything else."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, (exc.OperationalError, exc.InterfaceError)) or getattr(error, "connection_invalidated", False):
+            return " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+        if isinstance(error, (exc.PendingRollbackError, exc.TimeoutError)):  # left behind by one of those above
+            return " ".join(str(error).split())[:200]
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+class Patience:
+    """How long one process waits for its storage; once over, it is over for all of its threads."""
+
+    def __init__(self, limit_s: float = PATIENCE_S, tell: Callable[[str], None] | None = None):
+        self.limit_s, self.tell = limit_s, tell
+        self.over = ""
+
+    def insist(self, operation: Callable[[bool], T]) -> T:
+        """Its result; `operation(again)` knows whether it was tried before. StorageGone when patience ends."""
+        begun, pause = time.monotonic(), FIRST_PAUSE_S
+        again = False
+        while True:
+            if self.over:
+                raise StorageGone(self.over)
+            try:
+                return operation(again)
+            except Exception as error:
+                if not (why := passing(error)):
+                    raise
+                if time.monotonic() - begun > self.limit_s:
+                    self.over = f"storage: does not answer for {self.limit_s:.0f} s ({why}); what was finished is kept"
+                    raise StorageGone(self.over) from None
+                if not again and self.tell and threading.current_thread() is threading.main_thread():
+                    self.tell(f"The storage does not answer ({why}); waiting up to {self.limit_s / 60:.0f} minutes.")
+            again = True
+            time.sleep(pause * random.uniform(0.5, 1.0))  # many workers wait for one server
+            pause = min(LONGEST_PAUSE_S, pause * 2)
+
+
+class PatientStorage(optuna.storages.RDBStorage):
+    """Optuna's, with patience for each of its transactions (OPERATIONS below), and two of its own."""
+
+    def __init__(self, url: str, patience: Patience, **arguments: Any):
+        self.patience = patience
+        self.chosen: dict[int, list[bulk.Param]] = {}  # parameters that wait for the next write of their trial
+        super().__init__(url, **arguments)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        self.set_trial_user_attrs(trial_id, {})
+        once = super().set_trial_state_values
+
+        def attempt(again: bool) -> bool:
+            try:
+                return once(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if again and self.get_trial(trial_id).state == state:
+                    return True  # the attempt before went through, its answer did not
+                raise
+
+        return self.patience.insist(attempt)
+
+    def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
+        """Several attributes, and the parameters chosen meanwhile, in one transaction: a commit is what a trial pays for."""
+
+        def attempt(_: bool) -> None:
+            with _create_scoped_session(self.scoped_session) as session:
+                bulk.write(session, self.engine.name, trial_id, self.chosen.get(trial_id, ()), attrs)
+
+        if attrs or trial_id in self.chosen:
+            self.patience.insist(attempt)
+            self.chosen.pop(trial_id, None)
+
+    def _set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution,
+                         previous_distribution: BaseDistribution | None) -> None:  # fmt: skip
+        if previous_distribution is None:  # of a name new to this process Optuna asks the storage
+            once = super()._set_trial_param
+            self.patience.insist(lambda _: once(trial_id, param_name, param_value_internal, distribution, previous_distribution))
+            return
+        check_distribution_compatibility(previous_distribution, distribution)
+        self.chosen.setdefault(trial_id, []).append((param_name, param_value_internal, distribution))
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        self.set_trial_user_attrs(trial_id, {})
+
+        def attempt(_: bool) -> FrozenTrial:
+            with _create_scoped_session(self.scoped_session) as session:
+                return bulk.read_trial(session, trial_id)
+
+        return self.patience.insist(attempt)
+
+    def _get_trials(
+        self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
+    ) -> list[FrozenTrial]:
+        if states is not None:
+            once = super()._get_trials
+            return self.patience.insist(lambda _: once(study_id, states, included_trial_ids, trial_id_greater_than))
+        ids = {i for i in included_trial_ids if i <= trial_id_greater_than}
+
+        def attempt(_: bool) -> list[FrozenTrial]:
+            with _create_scoped_session(self.scoped_session) as session:
+                return bulk.read_trials(session, study_id, ids, trial_id_greater_than)
+
+        return self.patience.insist(attempt)
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        """None for Optuna, which would end them at its next trial without a word of why; the reaper asks `silent`."""
+        return []
+
+    def silent(self, study_id: int) -> list[int]:
+        """Running trials without a heartbeat for the grace period, by the server's own clock."""
+        return self.patience.insist(lambda _: super(PatientStorage, self)._get_stale_trial_ids(study_id))
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        once = super().record_heartbeat
+        with contextlib.suppress(StorageGone):  # in a thread of its own: the main thread says it
+            self.patience.insist(lambda _: once(trial_id))
+
+
+OPERATIONS = (
+    "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name", "get_study_name_from_id",
+    "get_study_directions", "get_study_user_attrs", "get_study_system_attrs", "get_all_studies", "_create_new_trial",
+    "set_trial_user_attr", "set_trial_system_attr", "set_trial_intermediate_value", "get_trial_id_from_study_id_trial_number",
+)  # fmt: skip
+
+
+def _patient(name: str) -> Callable[..., Any]:
+    once = getattr(optuna.storages.RDBStorage, name)
+
+    @functools.wraps(once)
+    def insisted(self: PatientStorage, *args: Any, **named: Any) -> Any:
+        return self.patience.insist(lambda _: once(self, *args, **named))
+
+    return insisted
+
+
+for _name in OPERATIONS:
+    setattr(PatientStorage, _name, _patient(_name))

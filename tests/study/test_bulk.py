@@ -1,0 +1,89 @@
+"""Trials read in few statements are those that Optuna's own storage reads, and what is written together is there."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from benchmarks.servers import Postgres
+from study.storage import note, open_storage, open_study
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning"
+)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Postgres() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'study.db'}"
+    if Postgres.missing():
+        pytest.skip(Postgres.missing())
+    return request.getfixturevalue("server").url(tmp_path.name)
+
+
+def filled(url):
+    study = open_study(open_storage(url), "s", ["maximize", "minimize"])
+    open_study(open_storage(url), "another", ["maximize"]).ask().set_user_attr("x", 1)
+    study.enqueue_trial({"a": 2}, user_attrs={"origin": "anchor"})
+    for k in range(4):
+        trial = study.ask()
+        trial.suggest_categorical("a", [1, 2, None, True])
+        trial.suggest_categorical("s0.kernel", ["x", "y"])
+        trial.suggest_float("f", 0, 1)
+        note(trial, {"runner": {"pid": k}, "list": [1, 2.5, None]})
+        trial.set_constraint("latency_ms", -0.5)
+        if k == 1:
+            study.tell(trial, (float("inf"), 1.25))
+        elif k == 2:
+            study.tell(trial, state=TrialState.FAIL)
+        elif k == 3:
+            study.tell(trial, (50.0, 0.1))
+    study.enqueue_trial({"a": 1})
+    return study
+
+
+def test_it_reads_what_optuna_reads(url):
+    ours = filled(url)
+    optunas = optuna.load_study(study_name="s", storage=url)
+    mine, theirs = ours.get_trials(), optunas.get_trials()
+    assert len(mine) == len(theirs) == 5 and mine == theirs
+    for a, b in zip(mine, theirs):
+        assert list(a.params) == list(b.params) and a.distributions == b.distributions and a._trial_id == b._trial_id
+        assert (a.datetime_start, a.datetime_complete) == (b.datetime_start, b.datetime_complete)
+    fresh = open_study(open_storage(url), "s", ["maximize", "minimize"])
+    assert fresh.get_trials() == theirs
+
+
+def test_what_changes_is_read_again(url):
+    study, other = filled(url), open_study(open_storage(url), "s", ["maximize", "minimize"])
+    assert [t.state.name for t in other.get_trials()] == ["RUNNING", "COMPLETE", "FAIL", "COMPLETE", "WAITING"]
+    waiting = study.ask()
+    note(waiting, {"runner": 9})
+    seen = other.get_trials()[waiting.number]
+    assert seen.state == TrialState.RUNNING and seen.user_attrs["runner"] == 9
+    study.tell(0, (1.0, 2.0))
+    assert other.get_trials()[0].values == [1.0, 2.0]
+
+
+def test_parameters_wait_for_the_next_write_and_are_there_at_the_end(url):
+    study = filled(url)
+    trial = study.ask({"a": optuna.distributions.CategoricalDistribution([1, 2, None, True])})
+    trial.suggest_float("f", 0, 1)
+    study.tell(trial, (1.0, 1.0))
+    assert study.trials[trial.number].params == trial.params == optuna.load_study(study_name="s", storage=url).trials[-1].params
+    with pytest.raises(ValueError, match="different distribution kind"):
+        study.ask().suggest_int("f", 0, 1)
+
+
+def test_a_trial_that_is_over_takes_nothing_more(url):
+    study = filled(url)
+    trial = study.ask()
+    study.tell(trial.number, state=TrialState.FAIL)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        note(trial, {"late": 1})
