@@ -36,17 +36,17 @@ def fill(url: str, trials: int) -> None:
     storage = open_storage(url)
     study = open_study(storage, "big", ["maximize", "minimize"])
     study.set_user_attr("settings", {"n_trials": trials, "searchspace": {"name": "mobile"}, "anchors": []})
-    bench, memory = Asleep(trials), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    runner, rng = mine(), random.Random(0)
+    bench, runner, rng = Asleep(trials), mine(), random.Random(0)
     base = study.ask()._trial_id + 1
     study.tell(0, state=optuna.trial.TrialState.FAIL)
     tables: dict[Any, list[dict[str, Any]]] = {
         m: [] for m in (models.TrialModel, models.TrialParamModel, models.TrialUserAttributeModel, models.TrialValueModel)
     }
-    seen = set()
-    number = 0
+    seen: set[str] = set()
+    number = seed = 0
     while number < trials:
-        drawn = memory.ask()
+        seed += 1
+        drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()  # one study would grow
         net = bench.space.suggest(drawn)
         if net.id in seen:
             continue
