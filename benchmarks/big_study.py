@@ -29,7 +29,7 @@ def fill(url: str, trials: int) -> None:
     import optuna
     from optuna.distributions import distribution_to_json
     from optuna.storages._rdb import models
-    from sqlalchemy import insert
+    from sqlalchemy import insert, text
 
     from study.storage import mine, open_storage, open_study
 
@@ -74,6 +74,7 @@ def fill(url: str, trials: int) -> None:
         for model, rows in tables.items():
             for k in range(0, len(rows), 5000):
                 db.execute(insert(model), rows[k : k + 5000])
+        db.execute(text("select setval(pg_get_serial_sequence('trials', 'trial_id'), (select max(trial_id) from trials))"))
 
 
 RESUME = """
@@ -110,7 +111,7 @@ def main() -> int:
         for sampler in ("random", "tpe"):
             more += 11
             code = RESUME.format(root=str(ROOT), url=url, more=more, sampler=sampler)
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True)
+            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True)
             whole, resume, median, worst = map(float, done.stdout.split())
             found["resume_s"] = max(found.get("resume_s", 0.0), whole)
             found[f"suggestion_{sampler}_ms"] = median
