@@ -27,9 +27,10 @@ def main(config: dict[str, Any], folder: Path) -> str:
         raise InputError(str(error)) from error
     except StorageGone as gone:
         raise InputError(f"{gone}; the same command goes on") from None
-    if settings.worker is not None and not last(folder):
-        return f"Others are still at work on {settings.name}: the last of them writes the report."
-    return str(report(settings.name, url, folder, settings))
+    with last(folder) as ours:
+        if settings.worker is not None and not ours:
+            return f"Others are at work on {settings.name}: the last of them writes the report."
+        return str(report(settings.name, url, folder, settings))
 
 
 def report(name: str, url: str, folder: Path, settings: Any) -> Path:

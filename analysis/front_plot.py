@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,8 @@ from analysis.front import front, nets
 from analysis.labels import place
 from analysis.palette import STEPS, STYLE, Drawing, canvas
 from analysis.records import Record
+
+CROWD = 1000  # nets; of more, each on its own would take a minute to draw and could not be told apart
 
 
 def front_figure(record: Record, palette: Mapping[str, str], wide: bool = True) -> Drawing:
@@ -40,7 +43,8 @@ def front_figure(record: Record, palette: Mapping[str, str], wide: bool = True) 
             stairs = np.column_stack([np.repeat(np.append(slow, axes.get_xlim()[1]), 2)[1:-1], np.repeat(top, 2)])
             axes.plot(*stairs.T, color=palette["found"], linewidth=1.4, alpha=0.75, zorder=2, scalex=False, scaley=False)
             lines.append(stairs)
-        for i, (_, net) in enumerate(table.iterrows()):
+        alone = table if len(table) <= CROWD else _crowd(axes, table, numbers, on, palette, floor)
+        for i, (_, net) in enumerate(alone.iterrows()):
             below = net[f"top1_{on}"] < floor
             kind = "anchor" if net["origin"] == "anchor" else "control" if net["origin"] == "control" else "found"
             lines += _point(axes, record, net, on, palette[kind], palette["paper"], kind, net["id"] in numbers, below, f"net{i}")
@@ -60,6 +64,16 @@ def front_figure(record: Record, palette: Mapping[str, str], wide: bool = True) 
         )
         _legend(figure, table, numbers, palette, bool((table[f"top1_{on}"] < floor).any()))
     return drawing
+
+
+def _crowd(axes: Axes, table: pd.DataFrame, numbers: Mapping[str, str], on: str, palette: Mapping[str, str], floor: float) -> Any:
+    """Draws the many that are neither anchors nor on the front at once, without intervals, and returns the others."""
+    strong = table["id"].isin(list(numbers)) | (table["origin"] == "anchor")
+    for kind, marker in (("found", "o"), ("control", "s")):
+        some = table[~strong & ((table["origin"] == "control") == (kind == "control"))]
+        top1 = np.maximum(some[f"top1_{on}"], floor)
+        axes.plot(some["latency_ms"], top1, marker, color=palette[kind], markersize=2, alpha=0.3, zorder=2, gid=f"crowd-{kind}")
+    return table[strong]
 
 
 def _point(

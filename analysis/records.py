@@ -223,13 +223,14 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         there = ", ".join(sorted(n for n in studies if not n.endswith((OF_FINALISTS, OF_CONTROL)))) or "none"
         raise StudyError(f"name: there is no study {name!r} in {_shown(url)}; there is {there}")
     about = studies[name].user_attrs
-    rows = [_row(t) for t in storage.get_all_trials(studies[name]._study_id, deepcopy=False) if _visible(t)]
+    searched = storage.get_all_trials(studies[name]._study_id, deepcopy=False)  # once: of ten thousand it takes seconds
+    rows = [_row(t) for t in searched if _visible(t)]
     if control := studies.get(name + OF_CONTROL):  # its trials are numbered on, so that a number names one row
         tried = storage.get_all_trials(control._study_id, deepcopy=False)
         rows += [_row(t, storage.get_n_trials(studies[name]._study_id)) for t in tried if _visible(t)]
     choices = tuple(sorted(dict.fromkeys(key for _, picked in rows for key in picked), key=_stage))
     trials = tables.table([{**row, **picked} for row, picked in rows], (*COLUMNS, *choices))
-    architectures, anchors = _known(storage, studies[name]._study_id)
+    architectures, anchors = _known(searched)
     settings = dict(about.get("settings") or {})
 
     final = studies.get(name + OF_FINALISTS)
@@ -237,9 +238,9 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     latency: dict[str, dict[str, Any]] = late.get("latency") or {}
     runs = tables.table([], tables.RUNS)
     if final:
-        tried = [t for t in storage.get_all_trials(final._study_id, deepcopy=False) if _visible(t)]
-        runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried], tables.RUNS)
-        more, more_anchors = _known(storage, final._study_id)
+        tried = storage.get_all_trials(final._study_id, deepcopy=False)
+        runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried if _visible(t)], tables.RUNS)
+        more, more_anchors = _known(tried)
         architectures, anchors = {**more, **architectures}, {**more_anchors, **anchors}
     return Record(
         name=name,
@@ -289,9 +290,9 @@ def _stage(choice: str) -> int:
     return int(number) if "." in choice and number.isdigit() else -1
 
 
-def _known(storage: optuna.storages.RDBStorage, study_id: int) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+def _known(trials: list[optuna.trial.FrozenTrial]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     architectures, anchors = {}, {}
-    for trial in storage.get_all_trials(study_id, deepcopy=False):
+    for trial in trials:
         attrs = trial.user_attrs
         if _visible(trial) and attrs.get("id"):
             if attrs.get("architecture"):

@@ -29,24 +29,24 @@ def fill(url: str, trials: int) -> None:
     import optuna
     from optuna.distributions import distribution_to_json
     from optuna.storages._rdb import models
-    from sqlalchemy import insert
+    from sqlalchemy import insert, text
 
     from study.storage import mine, open_storage, open_study
 
     storage = open_storage(url)
     study = open_study(storage, "big", ["maximize", "minimize"])
     study.set_user_attr("settings", {"n_trials": trials, "searchspace": {"name": "mobile"}, "anchors": []})
-    bench, memory = Asleep(trials), optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    runner, rng = mine(), random.Random(0)
+    bench, runner, rng = Asleep(trials), mine(), random.Random(0)
     base = study.ask()._trial_id + 1
     study.tell(0, state=optuna.trial.TrialState.FAIL)
     tables: dict[Any, list[dict[str, Any]]] = {
         m: [] for m in (models.TrialModel, models.TrialParamModel, models.TrialUserAttributeModel, models.TrialValueModel)
     }
-    seen = set()
-    number = 0
+    seen: set[str] = set()
+    number = seed = 0
     while number < trials:
-        drawn = memory.ask()
+        seed += 1
+        drawn = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()  # one study would grow
         net = bench.space.suggest(drawn)
         if net.id in seen:
             continue
@@ -74,6 +74,7 @@ def fill(url: str, trials: int) -> None:
         for model, rows in tables.items():
             for k in range(0, len(rows), 5000):
                 db.execute(insert(model), rows[k : k + 5000])
+        db.execute(text("select setval(pg_get_serial_sequence('trials', 'trial_id'), (select max(trial_id) from trials))"))
 
 
 RESUME = """
@@ -110,7 +111,7 @@ def main() -> int:
         for sampler in ("random", "tpe"):
             more += 11
             code = RESUME.format(root=str(ROOT), url=url, more=more, sampler=sampler)
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True)
+            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True)
             whole, resume, median, worst = map(float, done.stdout.split())
             found["resume_s"] = max(found.get("resume_s", 0.0), whole)
             found[f"suggestion_{sampler}_ms"] = median

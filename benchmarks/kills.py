@@ -127,7 +127,7 @@ def main(kills: int, server: Postgres | None) -> int:
         after: Rows = {}
         for kill in range(kills):
             before, victim = after, rng.choice(victims)
-            if kill % 2:  # else it might be killed again and again before it has begun to train
+            if kill % 4 == 1:  # else it might be killed again and again before it has begun to train
                 marathon.run_until_one_more(len(before))
             marathon.run_for(rng.uniform(0, 6))
             before = {**before, **marathon.finished()}

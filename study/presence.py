@@ -1,7 +1,7 @@
 """Who is at work on a study from this folder: a cluster's jobs share one, and the last to finish writes the report.
 
-A file a process, touched every few seconds; one that was not touched for STALE_S is a dead job's. Two that finish in the same
-moment may both be the last: then both write the same report, and a file appears whole or not at all.
+A file a process, touched every few seconds; one that was not touched for STALE_S is a dead job's. Jobs end together, when the
+last net is measured: of those that find nobody else at work one takes the pen.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import contextlib
 import os
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 TOUCH_S, STALE_S = 10.0, 90.0
-PATTERN = ".at-work-*"
+PATTERN, PEN = ".at-work-*", ".writing"
 
 
 class Presence:
@@ -38,13 +39,26 @@ class Presence:
         self.mark.unlink(missing_ok=True)
 
 
-def last(folder: Path) -> bool:
-    """Whether nobody else is at work; marks of the dead are taken away."""
-    others = 0
-    for mark in folder.glob(PATTERN):
-        with contextlib.suppress(FileNotFoundError):  # gone meanwhile
-            if time.time() - mark.stat().st_mtime < STALE_S:
-                others += 1
-            else:
-                mark.unlink()
-    return not others
+@contextlib.contextmanager
+def last(folder: Path) -> Iterator[bool]:
+    """Whether this process is to write the report: nobody else is at work, nor at writing it. Marks of the dead go."""
+    if any(_fresh(mark) for mark in folder.glob(PATTERN)) or _fresh(folder / PEN):
+        yield False
+        return
+    try:
+        os.close(os.open(folder / PEN, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        (folder / PEN).unlink(missing_ok=True)
+
+
+def _fresh(mark: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+        if time.time() - mark.stat().st_mtime < STALE_S:
+            return True
+        mark.unlink()
+    return False

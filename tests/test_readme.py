@@ -81,6 +81,9 @@ def test_the_commands_compose(tmp_path):
         "docs/results/fashion_mnist/README.md",
         "docs/results/anchors.md",
         "docs/results/skipping.md",
+        "docs/results/kills.md",
+        "docs/results/cluster/README.md",
+        "docs/results/cluster/workers.md",
         "constraints.txt",
     ],
 )
