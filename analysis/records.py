@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ class Record:
     regimes: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> name, of_peak, advice
     predictor: dict[str, float] = field(default_factory=dict)  # n, error, upper, tau of the latency predictor
     int8: dict[str, tuple[float, float]] = field(default_factory=dict)  # id -> val top-1 of the fp32 file and of the int8 file
+    reused: dict[str, int] = field(default_factory=dict)  # study -> trainings (of trials and finalists) taken from the ledger
+    latencies_reused: int = 0
 
     @property
     def finished(self) -> bool:
@@ -241,6 +244,8 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried], tables.RUNS)
         more, more_anchors = _known(storage, final._study_id)
         architectures, anchors = {**more, **architectures}, {**more_anchors, **anchors}
+    all_trials = [t for s in studies.values() if s.study_name in (name, name + OF_CONTROL, name + OF_FINALISTS)
+                  for t in storage.get_all_trials(s._study_id, deepcopy=False) if _visible(t)]  # fmt: skip
     return Record(
         name=name,
         settings=settings,
@@ -268,6 +273,8 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         regimes=dict(late.get("regime") or {}),
         predictor=dict(about.get("predictor") or {}),
         int8={i: (v["top1_val_fp32"], v["top1_val_int8"]) for i, v in latency.items() if "top1_val_int8" in v},
+        reused=dict(Counter(str(t.user_attrs["reused_from"]) for t in all_trials if "reused_from" in t.user_attrs)),
+        latencies_reused=sum("latency_from" in t.user_attrs for t in all_trials),
     )
 
 

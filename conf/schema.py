@@ -160,6 +160,7 @@ class Search(Common):
     control: Optional[str] = None
     anchors: Any = MISSING
     finalists: Finalists = field(default_factory=Finalists)
+    ledger: bool = True
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
+from study.known import keep_finalist, known_finalist
 from study.storage import FINALISTS, HEARTBEAT_S, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
@@ -106,26 +108,32 @@ def _train(trial: optuna.Trial, bench: Bench, data: ImageData, folder: Path) -> 
     begun = time.monotonic()
     seed = int(attrs["seed"])
     candidate = candidate_of(attrs)
-    net = bench.make(candidate, seed)
     size = bench.resolution(candidate)
     recipe = bench.recipe(bench.settings.finalists["epochs"], seed)
+    curve: dict[int, float] = {}
 
     def on_epoch(epoch: int, top1: float) -> None:
+        curve[epoch] = top1
         trial.set_user_attr("epoch", epoch)
         trial.set_user_attr("top1_now", top1)
 
-    trained = bench.fit(candidate, net, recipe, on_epoch, data)
-    x, y = data.open_test(candidate.id, seed, size)
-    top1_test, _ = evaluate(net, x, y, data, size, device=recipe.device)
-    found: dict[str, Any] = {
-        "top1_val": trained.top1_val, "top1_test": top1_test, "test_n": len(y), "keep_rate": trained.keep_rate,
-        "epochs": recipe.epochs, "seconds": time.monotonic() - begun,
-    }  # fmt: skip
-    if seed == 0:
+    @cache
+    def test() -> tuple[torch.Tensor, torch.Tensor]:
+        return data.open_test(candidate.id, seed, size)
+
+    net, known = known_finalist(candidate, bench, recipe, data, test, trial.set_user_attr)
+    if known is None:
+        trained = bench.fit(candidate, net, recipe, on_epoch, data)
+        top1_test, _ = evaluate(net, *test(), data, size, device=recipe.device)
+        known = {"top1_val": trained.top1_val, "top1_test": top1_test, "keep_rate": trained.keep_rate}
+    found: dict[str, Any] = {**known, "test_n": len(test()[1]), "epochs": recipe.epochs, "seconds": time.monotonic() - begun}
+    saved = folder / "nets" / candidate.id if seed == 0 else None
+    if saved is not None:
         found["parity"] = save(candidate, net, bench, folder, found)
+    keep_finalist(candidate, bench, recipe, found, curve, test(), saved)
     for key, value in found.items():
         trial.set_user_attr(key, value)
-    return float(top1_test)
+    return float(found["top1_test"])
 
 
 def candidate_of(attrs: dict[str, Any]) -> Candidate:

@@ -28,6 +28,7 @@ from searchspace.network import Network
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import refuse_other_settings, remember
+from study.ledger import told
 from study.progress import clock, progress
 from study.settings import Settings, SettingsError
 from study.starts import STARTS, starts
@@ -230,4 +231,6 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
         show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
+    if line := told(studies.values()):
+        show.note(line)
     show.note(f"Done in {clock(time.monotonic() - started)}.")

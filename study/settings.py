@@ -18,7 +18,7 @@ from searchspace.named import check, expand
 from searchspace.space import SPACES, SearchSpace, named_space
 
 # may differ when a study goes on: how many, by whom, and what is told of it
-FREE = ("n_trials", "workers", "worker", "logger")
+FREE = ("n_trials", "workers", "worker", "logger", "ledger")
 MAX_SEED = 2**32 // 1000
 
 
@@ -53,6 +53,7 @@ class Settings:
     logger: dict[str, Any] = field(hash=False)
     finalists: dict[str, Any] = field(hash=False)
     init: str | None = None  # of train.py: where a single net's weights begin
+    ledger: bool = True
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Settings:

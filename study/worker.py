@@ -30,6 +30,8 @@ from searchspace.space import NotInSpace
 from study.final_session import measure_side_by_side
 from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
+from study.ledger import Ledger, url_of_ledger
+from study.reuse import Reuse
 from study.samplers import make
 from study.settings import Settings
 from study.starts import head_start
@@ -282,6 +284,8 @@ def main(folder: Path, index: int) -> None:
     track = tracker(settings, folder)
     with Meter.of(settings.hardware) as meter:
         bench = Bench(settings, data, meter)
+        if settings.ledger:
+            bench.reuse = Reuse(Ledger(url_of_ledger(settings, folder), settings.name), bench)
         # with `worker=` every process may be the only one yet: each does what is not done
         lead = index == 0 or settings.worker is not None
         if lead and "estimate" not in study.user_attrs:
