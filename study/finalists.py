@@ -24,8 +24,10 @@ from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
+from study.halving import in_full
 from study.known import keep_finalist, known_finalist
-from study.storage import FINALISTS, HEARTBEAT_S, is_row, mine, open_study
+from study.rungs import Plan
+from study.storage import FINALISTS, HALVING, HEARTBEAT_S, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
@@ -43,22 +45,26 @@ def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, b
             time.sleep(WAIT_S)
         return finals
     there = {(t.user_attrs["id"], t.user_attrs["seed"]) for t in finals.get_trials(deepcopy=False) if is_row(t)}
+    halved = Plan.of(bench.settings) is not None
+    promotions = open_study(storage, study.study_name + HALVING, ["maximize"]) if halved else None
     for seed in range(bench.settings.finalists["seeds"]):
-        for attrs in chosen(study, bench.settings.max_latency_ms):
+        for attrs in chosen(study, bench.settings.max_latency_ms, promotions):
             if (attrs["id"], seed) not in there:
                 finals.enqueue_trial({}, user_attrs={**attrs, "seed": seed})
     finals.set_user_attr("queued_for", wanted)
     return finals
 
 
-def chosen(study: optuna.Study, max_latency_ms: float | None) -> list[dict[str, Any]]:
-    """Anchors that trained and nets on the front of val top-1 against latency, within the budget; each once."""
-    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)]
-    within = [t for t in done if max_latency_ms is None or t.user_attrs["latency_ms"] <= max_latency_ms]
-    front = front_mask([t.user_attrs["top1_val"] for t in within], [t.user_attrs["latency_ms"] for t in within])
-    on_front = {t.number for t, is_on in zip(within, front) if is_on}
-    nets = [t for t in done if t.user_attrs["origin"] == "anchor" or t.number in on_front]
-    return [{k: t.user_attrs[k] for k in ("id", "net", "origin", "architecture") if k in t.user_attrs} for t in nets]
+def chosen(study: optuna.Study, max_latency_ms: float | None, promotions: optuna.Study | None = None) -> list[dict[str, Any]]:
+    """Anchors that trained and nets on the front of val top-1 against latency, within the budget; each once. With `promotions`
+    (study/halving.py) the front is that of the nets trained in full, by the mean of their seeds."""
+    done = {t.number: t.user_attrs for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)}
+    full = [(n, a["top1_val"], a["latency_ms"]) for n, a in done.items()] if promotions is None else in_full(study, promotions)
+    within = [(n, top1, ms) for n, top1, ms in full if max_latency_ms is None or ms <= max_latency_ms]
+    front = front_mask([top1 for _, top1, _ in within], [ms for _, _, ms in within])
+    on_front = {n for (n, _, _), is_on in zip(within, front) if is_on}
+    nets = [a for n, a in done.items() if a["origin"] == "anchor" or n in on_front]
+    return [{k: a[k] for k in ("id", "net", "origin", "architecture") if k in a} for a in nets]
 
 
 def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: Tracker) -> None:

@@ -53,8 +53,9 @@ class Progress:
     ended: str = ""
 
 
-def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.Study | None, settings: Settings) -> Progress:
-    """Reads the storage once."""
+def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.Study | None, settings: Settings,
+             promotions: optuna.Study | None = None) -> Progress:  # fmt: skip
+    """Reads the storage once. `promotions`: of study/halving.py, where nets are halved."""
     estimate = study.user_attrs.get("estimate", {})
     rows = [t for t in study.get_trials(deepcopy=False) if is_row(t)]
     ended = study.user_attrs.get("ended", "")
@@ -80,6 +81,21 @@ def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.S
     done = sum(t.state == TrialState.COMPLETE and t.user_attrs.get("origin") == origin for t in rows)
     over = [t for t in rows if t.state.is_finished()]
     trained = [t for t in over if t.state == TrialState.COMPLETE]
+    if settings.halving:
+        front = _halved_front(rows if control is None else study.get_trials(deepcopy=False), promotions, settings)
+        moved = (
+            [] if promotions is None else [t for t in promotions.get_trials(deepcopy=False) if is_row(t) and "of" in t.user_attrs]
+        )
+        if moved and done >= settings.n_trials:
+            running = [
+                _running(t, settings.halving["rungs"][t.user_attrs["rung"]]) for t in moved if t.state == TrialState.RUNNING
+            ]
+            done, all_ = sum(t.state.is_finished() for t in moved), len(moved)
+            return Progress(f"promotions of the {phase}", done, all_, None, running,
+                            [_finished(t) for t in moved if t.state.is_finished()], front, ended)  # fmt: skip
+        left = _left(trained, settings.n_trials - done, settings.workers, None, settings.n_trials)
+        running = [_running(t, settings.halving["rungs"][0]) for t in rows if t.state == TrialState.RUNNING]
+        return Progress(phase, done, settings.n_trials, left, running, [_finished(t) for t in over], front, ended)
     left = _left(trained, settings.n_trials - done, settings.workers, estimate.get("search_s"), settings.n_trials)
     return Progress(phase, done, settings.n_trials, left,
                     [_running(t, settings.epochs) for t in rows if t.state == TrialState.RUNNING], [_finished(t) for t in over],
@@ -95,7 +111,7 @@ def _left(over: list[FrozenTrial], open_: int, workers: int, estimate_s: float |
 
 
 def _what(attrs: dict[str, Any]) -> str:
-    return str(attrs.get("net") or attrs.get("id") or "choosing")
+    return str(attrs.get("net") or attrs.get("named") or attrs.get("id") or "choosing")
 
 
 def _running(t: FrozenTrial, epochs: int) -> Running:
@@ -117,6 +133,19 @@ def _front(rows: list[FrozenTrial], settings: Settings) -> list[Finished]:
         done = [t for t in done if t.user_attrs["latency_ms"] <= settings.max_latency_ms]
     mask = front_mask([t.user_attrs["top1_val"] for t in done], [t.user_attrs["latency_ms"] for t in done])
     return sorted((_finished(t) for t, on in zip(done, mask) if on), key=lambda f: f.latency_ms or 0.0)
+
+
+def _halved_front(rows: list[FrozenTrial], promotions: optuna.Study | None, settings: Settings) -> list[Finished]:
+    """The front of the nets that were trained in full."""
+    top, found = len(settings.halving["rungs"]) - 1 if settings.halving else 0, []
+    moved = [] if promotions is None else promotions.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    for t in moved:
+        a = t.user_attrs
+        within = settings.max_latency_ms is None or a.get("latency_ms", 0.0) <= settings.max_latency_ms
+        if is_row(t) and a["rung"] == top and a["seed"] == settings.seed and within:
+            found.append(t)
+    mask = front_mask([t.user_attrs["top1_val"] for t in found], [t.user_attrs["latency_ms"] for t in found])
+    return sorted((_finished(t) for t, on in zip(found, mask) if on), key=lambda f: f.latency_ms or 0.0)
 
 
 def clock(seconds: float | None) -> str:

@@ -32,7 +32,7 @@ from study.ledger import told
 from study.progress import clock, progress
 from study.settings import Settings, SettingsError
 from study.starts import STARTS, starts
-from study.storage import CONTROL, FINALISTS, give_back_dead, open_storage, open_study, url_of
+from study.storage import CONTROL, FINALISTS, HALVING, give_back_dead, open_storage, open_study, url_of
 from study.tracking import check_login
 from study.workers import Workers
 
@@ -185,11 +185,16 @@ class _Studies:
         self.found: dict[str, optuna.Study] = {}
 
     def look(self) -> dict[str, optuna.Study]:
-        for suffix in ("", CONTROL, FINALISTS):
+        for suffix in ("", HALVING, CONTROL, CONTROL + HALVING, FINALISTS):
             if suffix not in self.found:
                 with contextlib.suppress(KeyError):  # not made yet
                     self.found[suffix] = optuna.load_study(study_name=self.name + suffix, storage=self.storage)
         return self.found
+
+
+def _promotions(studies: dict[str, optuna.Study]) -> optuna.Study | None:
+    """Halving of the phase that runs: of the control once that has begun."""
+    return studies.get((CONTROL if CONTROL in studies else "") + HALVING)
 
 
 def _what_it_costs(estimate: dict[str, Any]) -> str:
@@ -217,7 +222,7 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
                 if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                     told_estimate = True
                     show.note(_what_it_costs(estimate))
-                state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
+                state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings, _promotions(studies))
             except OperationalError:  # the storage is busy: look again
                 time.sleep(POLL_S)
                 continue
@@ -228,7 +233,7 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
                 show.update(state)
             time.sleep(POLL_S)
         studies = seen.look()
-        show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings))
+        show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings, _promotions(studies)))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
     if line := told(studies.values()):

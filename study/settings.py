@@ -54,10 +54,12 @@ class Settings:
     finalists: dict[str, Any] = field(hash=False)
     init: str | None = None  # of train.py: where a single net's weights begin
     ledger: bool = True
+    halving: dict[str, Any] | None = field(default=None, hash=False)  # with its rungs written out (study/rungs.py)
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Settings:
         """Checks what can be told without torch and data. SettingsError names the key."""
+        from study.rungs import plan_of
         from study.samplers import SAMPLERS
         from study.workers import default_workers
 
@@ -80,6 +82,10 @@ class Settings:
         _need(name == "supervised", f"trainer={name}: train.py's; a search trains its gates jointly, with trainer=supervised")
         check_data(c["data"])
         check_logger(c["logger"])
+        try:
+            c["halving"] = plan_of(c["halving"], c["epochs"]) if c.get("halving") else None
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         anchors = check_nets("anchors", c["anchors"])
         settings = Settings(
             **{

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.settings import Settings, SettingsError
 
 HEARTBEAT_S, GRACE_S, MAX_RETRY = 60, 120, 2
-FINALISTS, CONTROL = ".finalists", ".control"
+FINALISTS, CONTROL, HALVING = ".finalists", ".control", ".halving"
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
