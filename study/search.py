@@ -29,7 +29,7 @@ from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import refuse_other_settings, remember
 from study.ledger import told
-from study.progress import clock, progress
+from study.progress import Progress, clock, progress
 from study.settings import Settings, SettingsError
 from study.starts import STARTS, starts
 from study.storage import CONTROL, FINALISTS, HALVING, give_back_dead, open_storage, open_study, url_of
@@ -192,9 +192,9 @@ class _Studies:
         return self.found
 
 
-def _promotions(studies: dict[str, optuna.Study]) -> optuna.Study | None:
-    """Halving of the phase that runs: of the control once that has begun."""
-    return studies.get((CONTROL if CONTROL in studies else "") + HALVING)
+def _progress(studies: dict[str, optuna.Study], settings: Settings) -> Progress:
+    get = studies.get
+    return progress(studies[""], get(CONTROL), get(FINALISTS), settings, get(HALVING), get(CONTROL + HALVING))
 
 
 def _what_it_costs(estimate: dict[str, Any]) -> str:
@@ -222,7 +222,7 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
                 if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                     told_estimate = True
                     show.note(_what_it_costs(estimate))
-                state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings, _promotions(studies))
+                state = _progress(studies, settings)
             except OperationalError:  # the storage is busy: look again
                 time.sleep(POLL_S)
                 continue
@@ -233,7 +233,7 @@ def _work(settings: Settings, folder: Path, storage: optuna.storages.RDBStorage,
                 show.update(state)
             time.sleep(POLL_S)
         studies = seen.look()
-        show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings, _promotions(studies)))
+        show.update(_progress(studies, settings))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
     if line := told(studies.values()):

@@ -20,6 +20,7 @@ from searchspace.network import build
 from study.finalists import chosen
 from study.halving import Halving, in_full, nets_of
 from study.known import new_top1
+from study.progress import progress
 from study.rungs import Plan
 from study.storage import HALVING, give_back_dead, is_row, open_storage, open_study
 from study.trial import Candidate
@@ -246,6 +247,20 @@ def test_a_lost_checkpoint_costs_its_epochs_and_says_so(tmp_path):
     assert to(3) == whole and told == {"epochs_run": 3}
 
 
+def test_the_display_counts_promotions_and_shows_the_front_of_whole_nets(tmp_path, trained):
+    url, study = study_of(tmp_path, plan=PLAN)
+    settings = type("S", (), {"halving": {"rungs": [1, 3, 9]}, "n_trials": 12, "workers": 1, "epochs": 9, "seed": 0,
+                              "max_latency_ms": None})  # fmt: skip
+    mine = at(url, PLAN)
+    before = progress(study, None, None, settings, mine.promotions)
+    assert (before.phase, before.done, before.front) == ("search", 12, [])
+    mine.run()
+    after = progress(study, None, None, settings, mine.promotions)
+    assert (after.phase, after.done, after.wanted) == ("promotions", 5, 5)
+    (full,) = [t.user_attrs for t in promoted(url) if t.user_attrs["rung"] == 2]
+    assert [(f.what, f.top1) for f in after.front] == [(full["named"], full["top1_val"])]
+
+
 def test_bad_keys_are_one_line(search):
     done = search.run("halving.eta=3", "epochs=2")
     assert done.returncode == 2 and done.stderr.startswith("error: halving.eta=3: epochs=2") and done.stderr.count("\n") == 1
@@ -253,9 +268,17 @@ def test_bad_keys_are_one_line(search):
 
 
 def test_a_search_with_halving_that_is_killed_on_its_way(search):
-    more = ["n_trials=5", "epochs=4", "halving.eta=2", "halving.sample=1", "searchspace.families=[separable]", "ledger=false"]
+    more = [
+        "n_trials=3",
+        "epochs=4",
+        "halving.eta=2",
+        "halving.sample=1",
+        "workers=1",
+        "searchspace.families=[separable]",
+        "ledger=false",
+    ]
     process = search.start(*more)
-    end = time.monotonic() + 240
+    end = time.monotonic() + 480
     while _promotions(search) < 1:
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.1)
@@ -264,14 +287,14 @@ def test_a_search_with_halving_that_is_killed_on_its_way(search):
     before = _promotions(search)
     done = search.run(*more)
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "promotions of the search" in done.stdout and "Epochs by Pareto rank" in (search.folder / "report.md").read_text()
+    assert "— promotions" in done.stdout and "Epochs by Pareto rank" in (search.folder / "report.md").read_text()
     record = read(f"sqlite:///{search.folder / 'study.db'}", search.name)
     h = halved(record)
-    assert (h.nets, h.whole, h.sampled) == (6, 24, 1) and h.full == 1 and before >= 1
+    assert (h.nets, h.whole, h.sampled) == (4, 16, 1) and h.full == 1 and before >= 1
     table = record.rungs[record.rungs["state"] == "COMPLETE"]
     assert not table.duplicated(["of", "rung", "seed"]).any()
-    assert h.spent <= 6 + 3 + 2 + 3, "going on costs the new epochs, and a kill at most those of the running trial"
-    assert (record.trials["state"] == "COMPLETE").sum() == 2 and len(record.trials) == 6
+    assert h.spent <= 4 + 2 + 2 + 2, "going on costs the new epochs, and a kill at most those of the running trial"
+    assert (record.trials["state"] == "COMPLETE").sum() == 2 and len(record.trials) == 4
 
 
 def _promotions(search):
