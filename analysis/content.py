@@ -15,6 +15,7 @@ from analysis.effects import SAME, Bought, accuracy_half, bought, main_effects
 from analysis.elsewhere import elsewhere
 from analysis.findings import sentences
 from analysis.front import front, nets
+from analysis.halving import halving_part
 from analysis.levers import levers
 from analysis.method import how_it_was_done, part
 from analysis.plots import effects_figure, front_figure, hypervolume_figure, reference, spoken
@@ -34,7 +35,7 @@ def content(record: Record, folder: str | Path) -> Document:
     if len(table):
         items.append(Picture("front", lambda palette, wide=True: front_figure(record, palette, wide), _front_caption(record)))
         items += _hypervolume(record) + beside_control(record) + _front(record) + _bought(record, Path(folder)) + _effects(record)
-    items += levers(record) + elsewhere(record, Path(folder)) + how_it_was_done(record)
+    items += halving_part(record) + levers(record) + elsewhere(record, Path(folder)) + how_it_was_done(record)
     return Document(plain(record.name), _about(record), tuple(items))
 
 

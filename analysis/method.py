@@ -112,6 +112,13 @@ def _protocol(record: Record) -> list[str]:
         said.append(
             f"**Export**: ONNX against torch, largest relative difference of the logits {max(record.parity.values()):.1g}."
         )
+    if record.reused or record.latencies_reused:
+        of = ", ".join(f"{plain(study)} ({n})" for study, n in sorted(record.reused.items()))
+        said.append(
+            f"**Ledger**: {sum(record.reused.values())} trainings were not done again: the same net, recipe, data and seed had "
+            f"been trained before{', by ' + of if of else ''}; {record.latencies_reused} latencies of the search likewise. What "
+            "is measured side by side is measured anew."
+        )
     seconds = record.trials["seconds"].sum() + record.runs["seconds"].sum()
     said.append(
         f"**Cost**: {seconds / 60:.1f} minutes of training, summed over workers. Commit {record.commit or 'not recorded'}."

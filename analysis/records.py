@@ -16,6 +16,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,13 +30,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from analysis import tables
 from analysis.front import write_csv as write_csv
+from analysis.halving import merged, rung_rows, rung_table
 from analysis.tables import COLUMNS as COLUMNS
 from analysis.tables import FINALISTS as FINALISTS
 
 STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING")  # a WAITING trial is a plan, no row
 
 
-OF_FINALISTS, OF_CONTROL = ".finalists", ".control"  # studies that belong to the one before the dot
+OF_FINALISTS, OF_CONTROL, OF_HALVING = ".finalists", ".control", ".halving"  # studies that belong to the one before the dot
+PARTS = (OF_FINALISTS, OF_CONTROL, OF_HALVING)
 
 
 class StudyError(ValueError):
@@ -69,6 +72,9 @@ class Record:
     regimes: dict[str, dict[str, Any]] = field(default_factory=dict)  # id -> name, of_peak, advice
     predictor: dict[str, float] = field(default_factory=dict)  # n, error, upper, tau of the latency predictor
     int8: dict[str, tuple[float, float]] = field(default_factory=dict)  # id -> val top-1 of the fp32 file and of the int8 file
+    reused: dict[str, int] = field(default_factory=dict)  # study -> trainings (of trials and finalists) taken from the ledger
+    latencies_reused: int = 0
+    rungs: pd.DataFrame = field(default_factory=lambda: rung_table([]))  # one row a training of a halved net: halving.RUNGS
 
     @property
     def finished(self) -> bool:
@@ -142,7 +148,7 @@ def list_studies(folder_or_url: str | Path) -> list[StudyName]:
 def _studies_of(url: str) -> list[StudyName]:
     storage = _open(url)
     try:
-        names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith((OF_FINALISTS, OF_CONTROL))]
+        names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith(PARTS)]
         return [StudyName(name, _read(storage, url, name).phase, url) for name in sorted(names)]
     except SQLAlchemyError as error:
         raise StudyError(f"storage: {_shown(url)} cannot be read ({_line(error)})") from None
@@ -220,17 +226,32 @@ def _copied(path: Path) -> str:
 def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     studies = {s.study_name: s for s in storage.get_all_studies()}
     if name not in studies:
-        there = ", ".join(sorted(n for n in studies if not n.endswith((OF_FINALISTS, OF_CONTROL)))) or "none"
+        there = ", ".join(sorted(n for n in studies if not n.endswith(PARTS))) or "none"
         raise StudyError(f"name: there is no study {name!r} in {_shown(url)}; there is {there}")
     about = studies[name].user_attrs
-    searched = storage.get_all_trials(studies[name]._study_id, deepcopy=False)  # once: of ten thousand it takes seconds
-    rows = [_row(t) for t in searched if _visible(t)]
-    if control := studies.get(name + OF_CONTROL):  # its trials are numbered on, so that a number names one row
-        tried = storage.get_all_trials(control._study_id, deepcopy=False)
-        rows += [_row(t, storage.get_n_trials(studies[name]._study_id)) for t in tried if _visible(t)]
+    all_of = {name: storage.get_all_trials(studies[name]._study_id, deepcopy=False)}  # once: of ten thousand it takes seconds
+    if name + OF_CONTROL in studies:
+        all_of[name + OF_CONTROL] = storage.get_all_trials(studies[name + OF_CONTROL]._study_id, deepcopy=False)
+    plan = (about.get("settings") or {}).get("halving")
+    rows, rungs, all_trials = [], [], [t for every in all_of.values() for t in every]
+    for study_name, every in all_of.items():
+        tried = [t for t in every if _visible(t)]
+        # the control's trials are numbered on, so that a number names one row
+        offset = len(all_of[name]) if study_name != name else 0
+        found = [_row(t, offset) for t in tried]
+        if plan:
+            part = studies.get(study_name + OF_HALVING)
+            moved = storage.get_all_trials(part._study_id, deepcopy=False) if part else []
+            all_trials += moved
+            all_of_part = [(t.state.name, t.user_attrs) for t in moved if _visible(t)]
+            rungs += rung_rows([(t.number + offset, t.state.name, t.user_attrs) for t in tried], all_of_part, offset)
+        rows += found
+    searched = tables.table([row for row, _ in rows], COLUMNS)
+    if plan:
+        rows = [(merged(row, rungs, plan["rungs"]), picked) for row, picked in rows]
     choices = tuple(sorted(dict.fromkeys(key for _, picked in rows for key in picked), key=_stage))
     trials = tables.table([{**row, **picked} for row, picked in rows], (*COLUMNS, *choices))
-    architectures, anchors = _known(searched)
+    architectures, anchors = _known(all_of[name])
     settings = dict(about.get("settings") or {})
 
     final = studies.get(name + OF_FINALISTS)
@@ -239,9 +260,12 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     runs = tables.table([], tables.RUNS)
     if final:
         tried = storage.get_all_trials(final._study_id, deepcopy=False)
+        all_trials += tried
         runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried if _visible(t)], tables.RUNS)
         more, more_anchors = _known(tried)
         architectures, anchors = {**more, **architectures}, {**more_anchors, **anchors}
+    all_trials = [t for t in all_trials if _visible(t)]
+    halving_goes_on = bool(plan and rows) and final is None
     return Record(
         name=name,
         settings=settings,
@@ -252,7 +276,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         architectures=architectures,
         anchors=anchors,
         choices=choices,
-        phase=tables.phase(trials, runs, latency, settings, str(about.get("ended") or "")),
+        phase="searching" if halving_goes_on else tables.phase(searched, runs, latency, settings, str(about.get("ended") or "")),
         ended=str(about.get("ended") or ""),
         estimate=dict(about.get("estimate") or {}),
         command=str(about.get("command") or ""),
@@ -269,6 +293,9 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         regimes=dict(late.get("regime") or {}),
         predictor=dict(about.get("predictor") or {}),
         int8={i: (v["top1_val_fp32"], v["top1_val_int8"]) for i, v in latency.items() if "top1_val_int8" in v},
+        reused=dict(Counter(str(t.user_attrs["reused_from"]) for t in all_trials if "reused_from" in t.user_attrs)),
+        rungs=rung_table(rungs),
+        latencies_reused=sum("latency_from" in t.user_attrs for t in all_trials),
     )
 
 

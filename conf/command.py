@@ -274,6 +274,8 @@ def _near(key: str, config_name: str) -> str:
                 out += keys(inner, f"{prefix}{f.name}.")
             elif f.name == "finalists":
                 out += ["finalists.epochs", "finalists.seeds"]
+            elif f.name == "halving":
+                out += [f"halving.{k}" for k in ("eta", "rungs", "sample", "seeds")]
         return out
 
     near = difflib.get_close_matches(key, keys(SCHEMAS[config_name]), 3, 0.5)

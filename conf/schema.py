@@ -134,6 +134,18 @@ class Finalists:
 
 
 @dataclass
+class Halving:
+    """Successive halving by Pareto rank (study/rungs.py). `eta`: the best 1/eta of a rung go on, null: every net is trained in
+    full; `rungs`: epochs of the rungs below the last, null: epochs/eta, epochs/eta^2, ...; `sample`: halted nets trained in full
+    all the same, to see what halting cost; `seeds`: of each net on and near the front, from the epochs that were saved."""
+
+    eta: Optional[float] = None
+    rungs: Optional[list[int]] = None
+    sample: int = 0
+    seeds: int = 2
+
+
+@dataclass
 class Common:
     """What all four commands share."""
 
@@ -160,6 +172,8 @@ class Search(Common):
     control: Optional[str] = None
     anchors: Any = MISSING
     finalists: Finalists = field(default_factory=Finalists)
+    ledger: bool = True
+    halving: Halving = field(default_factory=Halving)
 
 
 @dataclass

@@ -17,6 +17,7 @@ import torch
 from optuna.trial import TrialState
 
 from searchspace.architecture import Architecture
+from study.rungs import Plan
 from study.starts import drawn
 from study.trial import Bench, Candidate
 
@@ -42,7 +43,9 @@ def estimate(bench: Bench, study: optuna.Study) -> dict[str, Any]:
     if of_a_net is None:
         return {**found, "search_s": None, "finalists_s": None}
     nets = (2 if s.control else 1) * s.n_trials
-    search = s.epochs * (nets * of_a_net + sum(fixed)) * OVERHEAD + (s.hardware["spread_s"] + TRIAL_S) * (nets + len(fixed))
+    plan = Plan.of(s)
+    epochs = s.epochs if plan is None or plan.seeds > 1 else plan.expected_epochs()  # what is saved goes into second seeds
+    search = epochs * (nets * of_a_net + sum(fixed)) * OVERHEAD + (s.hardware["spread_s"] + TRIAL_S) * (nets + len(fixed))
     # how long the front will be is not known: as many nets again as there are anchors, at least three
     front = max(3, len(fixed))
     finalists = s.finalists["epochs"] * s.finalists["seeds"] * (front * of_a_net + sum(fixed)) * OVERHEAD

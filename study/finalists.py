@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,11 @@ from hardware.subject import pixels_for
 from searchspace import card
 from searchspace.architecture import Architecture
 from searchspace.complexity import count
+from study.halving import in_full
+from study.known import keep_finalist, known_finalist
 from study.patience import out_of_room
-from study.storage import FINALISTS, is_row, mine, open_study
+from study.rungs import Plan
+from study.storage import FINALISTS, HALVING, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
@@ -44,22 +48,26 @@ def queue_finalists(study: optuna.Study, storage: optuna.storages.BaseStorage, b
             time.sleep(WAIT_S)
         return finals
     there = {(t.user_attrs["id"], t.user_attrs["seed"]) for t in finals.get_trials(deepcopy=False) if is_row(t)}
+    halved = Plan.of(bench.settings) is not None
+    promotions = open_study(storage, study.study_name + HALVING, ["maximize"]) if halved else None
     for seed in range(bench.settings.finalists["seeds"]):
-        for attrs in chosen(study, bench.settings.max_latency_ms):
+        for attrs in chosen(study, bench.settings.max_latency_ms, promotions):
             if (attrs["id"], seed) not in there:
                 finals.enqueue_trial({}, user_attrs={**attrs, "seed": seed})
     finals.set_user_attr("queued_for", wanted)
     return finals
 
 
-def chosen(study: optuna.Study, max_latency_ms: float | None) -> list[dict[str, Any]]:
-    """Anchors that trained and nets on the front of val top-1 against latency, within the budget; each once."""
-    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)]
-    within = [t for t in done if max_latency_ms is None or t.user_attrs["latency_ms"] <= max_latency_ms]
-    front = front_mask([t.user_attrs["top1_val"] for t in within], [t.user_attrs["latency_ms"] for t in within])
-    on_front = {t.number for t, is_on in zip(within, front) if is_on}
-    nets = [t for t in done if t.user_attrs["origin"] == "anchor" or t.number in on_front]
-    return [{k: t.user_attrs[k] for k in ("id", "net", "origin", "architecture") if k in t.user_attrs} for t in nets]
+def chosen(study: optuna.Study, max_latency_ms: float | None, promotions: optuna.Study | None = None) -> list[dict[str, Any]]:
+    """Anchors that trained and nets on the front of val top-1 against latency, within the budget; each once. With `promotions`
+    (study/halving.py) the front is that of the nets trained in full, by the mean of their seeds."""
+    done = {t.number: t.user_attrs for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)}
+    full = [(n, a["top1_val"], a["latency_ms"]) for n, a in done.items()] if promotions is None else in_full(study, promotions)
+    within = [(n, top1, ms) for n, top1, ms in full if max_latency_ms is None or ms <= max_latency_ms]
+    front = front_mask([top1 for _, top1, _ in within], [ms for _, _, ms in within])
+    on_front = {n for (n, _, _), is_on in zip(within, front) if is_on}
+    nets = [a for n, a in done.items() if a["origin"] == "anchor" or n in on_front]
+    return [{k: a[k] for k in ("id", "net", "origin", "architecture") if k in a} for a in nets]
 
 
 def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: Tracker) -> None:
@@ -107,26 +115,32 @@ def _train(trial: optuna.Trial, bench: Bench, data: ImageData, folder: Path) -> 
     begun = time.monotonic()
     seed = int(attrs["seed"])
     candidate = candidate_of(attrs)
-    net = bench.make(candidate, seed)
     size = bench.resolution(candidate)
     recipe = bench.recipe(bench.settings.finalists["epochs"], seed)
+    curve: dict[int, float] = {}
 
     def on_epoch(epoch: int, top1: float) -> None:
+        curve[epoch] = top1
         trial.set_user_attr("epoch", epoch)
         trial.set_user_attr("top1_now", top1)
 
-    trained = bench.fit(candidate, net, recipe, on_epoch, data)
-    x, y = data.open_test(candidate.id, seed, size)
-    top1_test, _ = evaluate(net, x, y, data, size, device=recipe.device)
-    found: dict[str, Any] = {
-        "top1_val": trained.top1_val, "top1_test": top1_test, "test_n": len(y), "keep_rate": trained.keep_rate,
-        "epochs": recipe.epochs, "seconds": time.monotonic() - begun,
-    }  # fmt: skip
-    if seed == 0:
+    @cache
+    def test() -> tuple[torch.Tensor, torch.Tensor]:
+        return data.open_test(candidate.id, seed, size)
+
+    net, known = known_finalist(candidate, bench, recipe, data, test, trial.set_user_attr)
+    if known is None:
+        trained = bench.fit(candidate, net, recipe, on_epoch, data)
+        top1_test, _ = evaluate(net, *test(), data, size, device=recipe.device)
+        known = {"top1_val": trained.top1_val, "top1_test": top1_test, "keep_rate": trained.keep_rate}
+    found: dict[str, Any] = {**known, "test_n": len(test()[1]), "epochs": recipe.epochs, "seconds": time.monotonic() - begun}
+    saved = folder / "nets" / candidate.id if seed == 0 else None
+    if saved is not None:
         found["parity"] = save(candidate, net, bench, folder, found)
+    keep_finalist(candidate, bench, recipe, found, curve, test(), saved)
     for key, value in found.items():
         trial.set_user_attr(key, value)
-    return float(top1_test)
+    return float(found["top1_test"])
 
 
 def candidate_of(attrs: dict[str, Any]) -> Candidate:

@@ -53,8 +53,10 @@ class Progress:
     ended: str = ""
 
 
-def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.Study | None, settings: Settings) -> Progress:
-    """Reads the storage once."""
+def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.Study | None, settings: Settings,
+             promotions: optuna.Study | None = None, of_control: optuna.Study | None = None) -> Progress:  # fmt: skip
+    """Reads the storage once. `promotions`, `of_control`: of study/halving.py, where nets are halved."""
+    front = _front(study, promotions, settings)
     estimate = study.user_attrs.get("estimate", {})
     rows = [t for t in study.get_trials(deepcopy=False) if is_row(t)]
     ended = study.user_attrs.get("ended", "")
@@ -70,7 +72,7 @@ def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.S
             None if measuring else left,
             [_running(t, settings.finalists["epochs"]) for t in trials if t.state == TrialState.RUNNING],
             [_finished(t) for t in over],
-            _front(rows, settings),
+            front,
             ended,
         )
     phase, origin = "search", "search"
@@ -80,10 +82,25 @@ def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.S
     done = sum(t.state == TrialState.COMPLETE and t.user_attrs.get("origin") == origin for t in rows)
     over = [t for t in rows if t.state.is_finished()]
     trained = [t for t in over if t.state == TrialState.COMPLETE]
+    epochs = settings.epochs
+    if settings.halving:
+        epochs = settings.halving["rungs"][0]
+        moved = _promoted(promotions if origin == "search" else of_control)
+        if moved and done >= settings.n_trials:
+            ended_ = [_finished(t) for t in moved if t.state.is_finished()]
+            running = [
+                _running(t, settings.halving["rungs"][t.user_attrs["rung"]]) for t in moved if t.state == TrialState.RUNNING
+            ]
+            phase = "promotions" if origin == "search" else "control's promotions"
+            return Progress(phase, len(ended_), len(moved), None, running, ended_, front, ended)
     left = _left(trained, settings.n_trials - done, settings.workers, estimate.get("search_s"), settings.n_trials)
-    return Progress(phase, done, settings.n_trials, left,
-                    [_running(t, settings.epochs) for t in rows if t.state == TrialState.RUNNING], [_finished(t) for t in over],
-                    _front(rows, settings), ended)  # fmt: skip
+    return Progress(phase, done, settings.n_trials, left, [_running(t, epochs) for t in rows if t.state == TrialState.RUNNING],
+                    [_finished(t) for t in over], front, ended)  # fmt: skip
+
+
+def _promoted(promotions: optuna.Study | None) -> list[FrozenTrial]:
+    trials = promotions.get_trials(deepcopy=False) if promotions else []
+    return [t for t in trials if is_row(t) and "of" in t.user_attrs]
 
 
 def _left(over: list[FrozenTrial], open_: int, workers: int, estimate_s: float | None, wanted: int) -> float | None:
@@ -95,7 +112,7 @@ def _left(over: list[FrozenTrial], open_: int, workers: int, estimate_s: float |
 
 
 def _what(attrs: dict[str, Any]) -> str:
-    return str(attrs.get("net") or attrs.get("id") or "choosing")
+    return str(attrs.get("net") or attrs.get("named") or attrs.get("id") or "choosing")
 
 
 def _running(t: FrozenTrial, epochs: int) -> Running:
@@ -111,8 +128,13 @@ def _finished(t: FrozenTrial) -> Finished:
     )
 
 
-def _front(rows: list[FrozenTrial], settings: Settings) -> list[Finished]:
-    done = [t for t in rows if t.state == TrialState.COMPLETE]
+def _front(study: optuna.Study, promotions: optuna.Study | None, settings: Settings) -> list[Finished]:
+    """Of the nets trained in full by the search's seed."""
+    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)]
+    if settings.halving:
+        top = len(settings.halving["rungs"]) - 1
+        done = [t for t in _promoted(promotions) if t.state == TrialState.COMPLETE]
+        done = [t for t in done if t.user_attrs["rung"] == top and t.user_attrs["seed"] == settings.seed]
     if settings.max_latency_ms is not None:
         done = [t for t in done if t.user_attrs["latency_ms"] <= settings.max_latency_ms]
     mask = front_mask([t.user_attrs["top1_val"] for t in done], [t.user_attrs["latency_ms"] for t in done])

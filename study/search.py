@@ -27,9 +27,10 @@ from searchspace.network import Network
 from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import SETTINGS, refuse_other_settings, remember
+from study.ledger import told
 from study.patience import Patience, PatientStorage, StorageGone
 from study.presence import Presence
-from study.progress import clock, progress
+from study.progress import Progress, clock, progress
 from study.reaper import Reaper
 from study.secret import shown
 from study.settings import Settings, SettingsError
@@ -37,6 +38,7 @@ from study.starts import STARTS, starts
 from study.storage import (
     CONTROL,
     FINALISTS,
+    HALVING,
     STORAGE,
     alone,
     give_back_dead,
@@ -228,11 +230,16 @@ class _Studies:
         self.found: dict[str, optuna.Study] = {}
 
     def look(self) -> dict[str, optuna.Study]:
-        for suffix in ("", CONTROL, FINALISTS):
+        for suffix in ("", HALVING, CONTROL, CONTROL + HALVING, FINALISTS):
             if suffix not in self.found:
                 with contextlib.suppress(KeyError):  # not made yet
                     self.found[suffix] = optuna.load_study(study_name=self.name + suffix, storage=self.storage)
         return self.found
+
+
+def _progress(studies: dict[str, optuna.Study], settings: Settings) -> Progress:
+    get = studies.get
+    return progress(studies[""], get(CONTROL), get(FINALISTS), settings, get(HALVING), get(CONTROL + HALVING))
 
 
 def _what_it_costs(estimate: dict[str, Any]) -> str:
@@ -266,7 +273,7 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
             if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                 told_estimate = True
                 show.note(_what_it_costs(estimate))
-            state = progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings)
+            state = _progress(studies, settings)
             if len(state.finished) != finished:
                 finished = len(state.finished)
                 workers.progress()
@@ -274,7 +281,9 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
                 show.update(state)
             time.sleep(POLL_S)
         studies = seen.look()
-        show.update(progress(studies[""], studies.get(CONTROL), studies.get(FINALISTS), settings))
+        show.update(_progress(studies, settings))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
+    if line := told(studies.values()):
+        show.note(line)
     show.note(f"Done in {clock(time.monotonic() - started)}.")

@@ -19,7 +19,7 @@ from searchspace.space import SPACES, SearchSpace, named_space
 from study.secret import stored
 
 # may differ when a study goes on: how many, by whom, and what is told of it
-FREE = ("n_trials", "workers", "worker", "logger")
+FREE = ("n_trials", "workers", "worker", "logger", "ledger")
 MAX_SEED = 2**32 // 1000
 
 
@@ -54,10 +54,13 @@ class Settings:
     logger: dict[str, Any] = field(hash=False)
     finalists: dict[str, Any] = field(hash=False)
     init: str | None = None  # of train.py: where a single net's weights begin
+    ledger: bool = True
+    halving: dict[str, Any] | None = field(default=None, hash=False)  # with its rungs written out (study/rungs.py)
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Settings:
         """Checks what can be told without torch and data. SettingsError names the key."""
+        from study.rungs import plan_of
         from study.samplers import SAMPLERS
         from study.workers import default_workers
 
@@ -80,6 +83,10 @@ class Settings:
         _need(name == "supervised", f"trainer={name}: train.py's; a search trains its gates jointly, with trainer=supervised")
         check_data(c["data"])
         check_logger(c["logger"])
+        try:
+            c["halving"] = plan_of(c["halving"], c["epochs"]) if c.get("halving") else None
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
         anchors = check_nets("anchors", c["anchors"])
         settings = Settings(
             **{

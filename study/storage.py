@@ -29,7 +29,7 @@ from study.secret import shown
 from study.settings import Settings, SettingsError
 
 HEARTBEAT_S, GRACE_S, MAX_RETRY = 30, 120, 2
-FINALISTS, CONTROL = ".finalists", ".control"
+FINALISTS, CONTROL, HALVING = ".finalists", ".control", ".halving"
 STORAGE = "STUDY_STORAGE"  # in a worker's environment: the URL with its password, which no file holds
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

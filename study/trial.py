@@ -28,6 +28,8 @@ from searchspace.complexity import count
 from searchspace.inputs import own_resolution
 from searchspace.named import resolve
 from searchspace.network import Network, build, closed
+from study.known import known_latency, known_top1, new_latency, new_top1
+from study.reuse import Reuse
 from study.settings import Settings
 from trainers.data import ImageData
 from trainers.objectives import Objective
@@ -89,9 +91,13 @@ class Measurements:
 
 class Bench:
     """What trials of one process share: settings, data, the meter. `predictor`: of what was measured so far, once there is
-    enough of it."""
+    enough of it; `reuse`: what other studies know; `until`: the epoch after
+    which a trial of the search is judged (study/halving.py), None: the last; `checkpoints`: their folder, None: none are kept."""
 
     predictor: LatencyPredictor | None = None
+    reuse: Reuse | None = None
+    until: int | None = None
+    checkpoints: Path | None = None
 
     def __init__(self, settings: Settings, data: ImageData, meter: Meter):
         self.settings, self.data, self.meter = settings, data, meter
@@ -156,12 +162,20 @@ class Bench:
     def fit(
         self, candidate: Candidate, net: nn.Module, recipe: Recipe, on_epoch: Callable[[int, float], None],
         data: ImageData | None = None, checkpoint: Path | None = None, objective: Objective | None = None,
+        until: int | None = None,
     ) -> Fit:  # fmt: skip
         """Trains in place, on the device that it shares with whoever measures: a meter gets its turn between two steps."""
         with shared(lock_name(recipe.device)) as breathe:
             return fit(
-                net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), breathe, objective
+                net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), breathe, objective, until
             )  # fmt: skip
+
+    def checkpoint(self, candidate: Candidate, seed: int) -> Path | None:
+        """Where a training that may go on later is kept."""
+        if self.checkpoints is None:
+            return None
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        return self.checkpoints / f"{candidate.id}-s{seed}.ckpt"
 
     def latency(self, candidate: Candidate, net: nn.Module, deployed: bool = False) -> Latency:
         """On this study's hardware. On validation images a runtime proves that it computes what torch does, and a gated net
@@ -211,11 +225,13 @@ def run_trial(
     report("params_m", counted.params / 1e6)
     latency: Latency | None = None
     budget = settings.max_latency_ms
+    recipe, until = bench.recipe(settings.epochs, seed), bench.until
     report("doing", "measuring")
     if not candidate.gated:
-        if budget is not None:
+        latency = known_latency(candidate, bench, recipe, report)
+        if budget is not None and latency is None:
             _refuse_by_prediction(candidate, bench.predictor, budget, report)
-        latency = bench.latency(candidate, net)
+        latency = latency or new_latency(candidate, bench, net, recipe)
         _tell(report, latency, bench.meter)
         if budget is not None and latency.latency_ms > budget:
             raise OverBudget(f"{latency.latency_ms:.3g} ms is over max_latency_ms={budget:g}: not trained", latency.latency_ms)
@@ -237,15 +253,21 @@ def run_trial(
                 dense.latency_ms,
             )
     report("doing", "training")
-    trained = bench.fit(candidate, net, bench.recipe(settings.epochs, seed), on_epoch)
+    if (top1 := known_top1(candidate, bench, recipe, report, until)) is None:
+        top1 = new_top1(candidate, bench, net, recipe, report, on_epoch, until)
+    elif latency is None:
+        latency = known_latency(candidate, bench, recipe, report, until)
+        assert latency is not None  # known_top1 has seen it
+        _tell(report, latency, bench.meter)
     if latency is None:
         report("doing", "measuring")
-        latency = bench.latency(candidate, net)
+        latency = new_latency(candidate, bench, net, recipe, until)
         _tell(report, latency, bench.meter)
     return Measurements(
-        top1_val=trained.top1_val, latency_ms=latency.latency_ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
+        top1_val=top1, latency_ms=latency.latency_ms, latency_low_ms=latency.low_ms, latency_high_ms=latency.high_ms,
         latency_n=latency.n, latency_busy=latency.busy, runtime=latency.runtime, keep_rate=latency.keep_rate,
-        macs_m=counted.macs / 1e6, params_m=counted.params / 1e6, epochs=settings.epochs, seconds=time.monotonic() - begun,
+        macs_m=counted.macs / 1e6, params_m=counted.params / 1e6, epochs=until or settings.epochs,
+        seconds=time.monotonic() - begun,
     )  # fmt: skip
 
 

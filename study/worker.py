@@ -18,6 +18,7 @@ import os
 import random
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ from study.final_session import measure_side_by_side
 from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
 from study.forecast import Forecast
+from study.halving import Halving
+from study.ledger import Ledger, url_of_ledger
 from study.patience import Patience, out_of_room
+from study.reuse import Reuse
+from study.rungs import Plan
 from study.samplers import make
 from study.settings import Settings
 from study.starts import head_start
@@ -62,6 +67,7 @@ class Searcher:
         seed = (bench.settings.seed * 1000 + index + 104_729 * over) % 2**32
         self.rng = random.Random(seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
+        self.meanwhile: Callable[[], bool] = lambda: False  # something to do where every place is taken; False: nothing
         self.known = Forecast(bench.space, bench.settings.max_latency_ms, self.macs_only)
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
         self.repeats = 0
@@ -94,6 +100,8 @@ class Searcher:
                 return True
             if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
                 return False
+            if self.meanwhile():
+                continue
             # every place is taken; one comes free if a running trial fails, or if its worker is gone (study/reaper.py)
             time.sleep(WAIT_S)
 
@@ -278,6 +286,16 @@ class Searcher:
             trial.set_constraint("latency_ms", latency_ms / budget - 1)  # <= 0: feasible; as a share, whatever the unit
 
 
+def searched(searcher: Searcher, storage: optuna.storages.RDBStorage) -> None:
+    """The search of one study, with halving to its end."""
+    if (plan := Plan.of(searcher.bench.settings)) is None:
+        return searcher.run()
+    halving = Halving(searcher.study, storage, searcher.bench, plan)
+    searcher.meanwhile = halving.step
+    searcher.run()
+    halving.run()
+
+
 def main(folder: Path, index: int) -> None:
     """All stages of one worker."""
     from hardware.meter import Meter
@@ -293,6 +311,10 @@ def main(folder: Path, index: int) -> None:
     track = tracker(settings, folder)
     with Meter.of(settings.hardware) as meter:
         bench = Bench(settings, data, meter)
+        if settings.ledger:
+            bench.reuse = Reuse(Ledger(url_of_ledger(settings, folder), settings.name), bench)
+        if plan := Plan.of(settings):
+            bench.until, bench.checkpoints = plan.rungs[0], folder / "checkpoints"
         # with `worker=` every process may be the only one yet: each does what is not done
         lead = index == 0 or settings.worker is not None
         if lead and "estimate" not in study.user_attrs:
@@ -301,14 +323,14 @@ def main(folder: Path, index: int) -> None:
         while "estimate" not in study.user_attrs:
             time.sleep(WAIT_S)
         sampler = settings.sampler["name"]
-        Searcher(study, bench, sampler, index, "search", track, edits=sampler not in OWN).run()
+        searched(Searcher(study, bench, sampler, index, "search", track, edits=sampler not in OWN), storage)
         if settings.control:
             control = open_study(storage, settings.name + CONTROL, ["maximize", "minimize"])
             sampler = "random" if settings.control == "random" else sampler
             if lead and settings.control == "macs":
                 with alone(storage, settings.name):
                     head_start(control, study)
-            Searcher(control, bench, sampler, index, "control", track, edits=sampler not in OWN).run()
+            searched(Searcher(control, bench, sampler, index, "control", track, edits=sampler not in OWN), storage)
         with alone(storage, settings.name) if lead else contextlib.nullcontext():
             finals = queue_finalists(study, storage, bench, lead)
         train_finalists(finals, bench, folder, track)

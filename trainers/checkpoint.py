@@ -51,6 +51,10 @@ def made_by(net: nn.Module, recipe: Recipe, data: Any, resolution: int) -> dict[
     }
 
 
+class CheckpointUnusable(CheckpointError):
+    """It cannot be read, or belongs to another training: whoever can do without begins again."""
+
+
 class EachEpoch(L.Callback):
     """Tells the caller and writes the checkpoint, after each epoch's validation."""
 
@@ -78,13 +82,18 @@ class EachEpoch(L.Callback):
             part.unlink(missing_ok=True)
 
 
-def check_checkpoint(path: Path, now: dict[str, Any]) -> None:
-    """CheckpointError unless the file is whole and made by `now` (made_by). Only tensors and plain values are read."""
+def check_checkpoint(path: Path, now: dict[str, Any], until: int | None = None) -> None:
+    """CheckpointUnusable unless the file is whole, made by `now` (made_by) and not past epoch `until`. Only tensors and plain
+    values are read."""
     try:
-        made = dict(torch.load(path, map_location="cpu", weights_only=True)["made_by"])
+        read = torch.load(path, map_location="cpu", weights_only=True)
+        made, done = dict(read["made_by"]), int(read["epoch"]) + 1
     except Exception as error:  # truncated, no zip file, foreign objects: torch raises what it pleases
-        raise CheckpointError(f"{path} cannot be read ({' '.join(str(error).split())[:150]}); remove it to begin again") from None
+        why = " ".join(str(error).split())[:150]
+        raise CheckpointUnusable(f"{path} cannot be read ({why}); remove it to begin again") from None
     if differ := [f"{k}: {made.get(k)} → {v}" for k in {**made, **now} if made.get(k) != (v := now.get(k))]:
-        raise CheckpointError(
+        raise CheckpointUnusable(
             f"{path} was made by another net, data or recipe ({'; '.join(differ)}); remove it or give another name="
         )
+    if until is not None and done > until:
+        raise CheckpointUnusable(f"{path} is of epoch {done}, past {until}; remove it to begin again")

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from searchspace.network import Network
 from trainers.checkpoint import CheckpointError as CheckpointError
+from trainers.checkpoint import CheckpointUnusable as CheckpointUnusable
 from trainers.checkpoint import EachEpoch, Recipe, check_checkpoint, made_by
 from trainers.data import ImageData
 from trainers.folders import FolderData
@@ -161,11 +162,13 @@ def rates(counts: Tensor) -> tuple[float, float | None]:
 
 def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: Callable[[int, float], None] | None = None,
         checkpoint: Path | None = None, resolution: int | None = None,
-        between_steps: Callable[[], None] | None = None, objective: Objective | None = None) -> Fit:  # fmt: skip
+        between_steps: Callable[[], None] | None = None, objective: Objective | None = None,
+        until: int | None = None) -> Fit:  # fmt: skip
     """Trains `net` in place, by `objective`. `on_epoch(epoch, top1_val)` after each epoch; `between_steps()` before each batch,
     for whoever wants the device for a moment. With `checkpoint`, goes on from it when it is there
-    (CheckpointError when it is another net's, data's or recipe's) and writes it every epoch. Raises FloatingPointError for a loss
-    that is not finite; Ctrl-C comes out as KeyboardInterrupt."""
+    (CheckpointUnusable when it is another net's, data's or recipe's) and writes it every epoch. `until`: stop after that epoch of
+    the recipe, whose schedule stays that of all its epochs; with the checkpoint a later call goes on as if nothing had been.
+    Raises FloatingPointError for a loss that is not finite; Ctrl-C comes out as KeyboardInterrupt."""
     resolution = resolution or (net.architecture.resolution if isinstance(net, Network) else data.size)
     if recipe.device == "cpu":
         torch.set_num_threads(recipe.threads)
@@ -184,14 +187,14 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     resume = checkpoint if checkpoint is not None and checkpoint.exists() else None
     if resume:
-        check_checkpoint(resume, origin)
+        check_checkpoint(resume, origin, until)
     begun = time.monotonic()
     with _quiet():
         trainer = L.Trainer(
             accelerator="gpu" if recipe.device == "cuda" else "cpu",
             devices=1,
             precision=cast(Any, recipe.precision),
-            max_epochs=recipe.epochs,
+            max_epochs=until or recipe.epochs,
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
@@ -211,7 +214,7 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
             if handler is not None:
                 signal.signal(signal.SIGINT, handler)  # which it leaves ignored
     seconds = time.monotonic() - begun
-    return Fit(module.top1_val, module.keep_rate, recipe.epochs, seconds, module.images / max(seconds, 1e-9))
+    return Fit(module.top1_val, module.keep_rate, until or recipe.epochs, seconds, module.images / max(seconds, 1e-9))
 
 
 def _in_main_thread() -> bool:

@@ -12,7 +12,7 @@ import searchspace as ss
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
 from trainers.data import load
 from trainers.judged import evaluate
-from trainers.supervised import CheckpointError, Recipe, fit, parameter_groups
+from trainers.supervised import CheckpointError, CheckpointUnusable, Recipe, fit, parameter_groups
 
 BLOCKS = (Block("residual", 12, 2), Block("residual", 12, 1, gate="rnn"), Block("residual", 12, 1, gate="rnn"))
 GATED = Architecture(Stem(12), (Stage(BLOCKS),), Head(), 8, 10, 1, "shared", 0.1)
@@ -194,3 +194,22 @@ def test_the_normalisation_inside_matches(digits):
     x = np.random.default_rng(0).integers(0, 256, (2, 1, 8, 8), np.uint8)
     want = (x.astype(np.float64) - digits.mean[0]) / digits.std[0]
     assert np.allclose(module.prepared(torch.from_numpy(x)).numpy(), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("a", [PLAIN, GATED], ids=["plain", "gated"])
+def test_a_training_halted_at_rungs_ends_as_one_that_was_not(digits, tmp_path, a):
+    """Bit for bit, and each rung is what the whole training had at that epoch: a promoted net is no other net."""
+    kept, recipe, whole = tmp_path / "a.ckpt", Recipe(3, seed=1), {}
+    want, last = trained(a, digits, recipe, on_epoch=whole.__setitem__)
+    for until in (1, 2, 3):
+        net, epochs = ss.build(a), {}  # of weights drawn anew: what it goes on with is in the file
+        if until == 1:
+            net, _ = trained(a, digits, recipe, on_epoch=epochs.__setitem__, checkpoint=kept, until=1)
+        else:
+            found = fit(net, digits, recipe, epochs.__setitem__, kept, until=until)
+            assert found.top1_val == whole[until] and found.epochs == until
+        assert epochs == {until: whole[until]}
+    assert found.keep_rate == last.keep_rate
+    assert all(torch.equal(p, q) for p, q in zip(want.state_dict().values(), net.state_dict().values(), strict=True))
+    with pytest.raises(CheckpointUnusable, match="of epoch 3, past 2"):
+        fit(net, digits, recipe, checkpoint=kept, until=2)
