@@ -213,7 +213,6 @@ def evaluate(run: Run, table: Table, n: int) -> tuple[list[str], list[float]]:
 def measured(path: Path, macro: Macro, hardware: str) -> tuple[list[str], np.ndarray]:
     """(nets, ms) of the sample, from the file, or measured now and written there."""
     if not path.is_file():
-        from hardware.machine import fingerprint
         from hardware.meter import Meter
 
         sample = [macro.nets[i] for i in np.random.default_rng(0).choice(len(macro.nets), SAMPLE, replace=False)]
@@ -225,7 +224,7 @@ def measured(path: Path, macro: Macro, hardware: str) -> tuple[list[str], np.nda
             out = csv.writer(file)
             out.writerow(["arch", "latency_ms", "low_ms", "high_ms", "machine"])
             for net, f in zip(sample, found):
-                out.writerow([net, f"{f.latency_ms:.6f}", f"{f.low_ms:.6f}", f"{f.high_ms:.6f}", fingerprint()["id"]])
+                out.writerow([net, f"{f.latency_ms:.6f}", f"{f.low_ms:.6f}", f"{f.high_ms:.6f}", f.machine])
     with path.open() as file:
         rows = list(csv.DictReader(file))
     return [row["arch"] for row in rows], np.array([float(row["latency_ms"]) for row in rows])

@@ -256,8 +256,8 @@ class Searcher:
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
 
     def _learn(self) -> None:
-        """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again when there are
-        a tenth more of them; what it is worth is told to the study, what it predicts to the sampler."""
+        """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again with
+        each of the first fifty, then with each tenth more; what it is worth is told to the study, what it predicts to the sampler."""
         trials = self._trials()
         self._fit_predictor(trials)
         self.known.learn(trials, self.bench.predictor)
@@ -271,7 +271,8 @@ class Searcher:
                     if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
                         self.measured[t.number] = net.without_gates(), ms
         static = [m for m in self.measured.values() if m is not None]
-        if len(static) < LEAST or len(static) < 1.1 * self.learnt_of or len({net for net, _ in static}) < LEAST:
+        more = len(static) > self.learnt_of * (1.1 if self.learnt_of > 50 else 1)  # a fit of thousands takes seconds
+        if not more or len({net for net, _ in static}) < LEAST:
             return
         self.learnt_of = len(static)
         try:
