@@ -256,8 +256,8 @@ class Searcher:
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
 
     def _learn(self) -> None:
-        """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again with
-        each of the first fifty, then with each tenth more; what it is worth is told to the study, what it predicts to the sampler."""
+        """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again with each of
+        the first fifty, then with each tenth more; what it is worth is told to the study, what it predicts to the sampler."""
         trials = self._trials()
         self._fit_predictor(trials)
         self.known.learn(trials, self.bench.predictor)
