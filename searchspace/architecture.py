@@ -57,8 +57,13 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+BUILT_IN = frozenset(FAMILIES)
+
+
 def register_family(family: Family) -> None:
-    """Make a block family of your own known (its module: `searchspace.blocks.register`)."""
+    """Make a block family of your own known (its module: `searchspace.blocks.register`). ArchitectureError for a name of ours."""
+    if family.name in BUILT_IN:
+        raise ArchitectureError("family", f"{family.name!r} is built in; give yours another name")
     FAMILIES[family.name] = family
 
 

@@ -68,6 +68,7 @@ class Searcher:
         self.rng = random.Random(seed)
         self.macs_only = origin == "control" and bench.settings.control == "macs"
         self.meanwhile: Callable[[], bool] = lambda: False  # something to do where every place is taken; False: nothing
+        self.uses_known = sampler == "pareto_gp"
         self.known = Forecast(bench.space, bench.settings.max_latency_ms, self.macs_only)
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
         self.repeats = 0
@@ -260,7 +261,8 @@ class Searcher:
         the first fifty, then with each tenth more; what it is worth is told to the study, what it predicts to the sampler."""
         trials = self._trials()
         self._fit_predictor(trials)
-        self.known.learn(trials, self.bench.predictor)
+        if self.uses_known:
+            self.known.learn(trials, self.bench.predictor)
 
     def _fit_predictor(self, trials: list[FrozenTrial]) -> None:
         for t in trials:

@@ -36,7 +36,7 @@ def test_a_block_in_one_file(tmp_path):
         sys.executable,
         str(ROOT / "search.py"),
         "searchspace.plugins=[my_block]",
-        "searchspace.families=[bottleneck]",
+        "searchspace.families=[hourglass]",
         "searchspace.squeeze_excite=[false]",
         "searchspace.skeletons=[mobilenet_v1]",
         "searchspace.alphas=[0.25]",
@@ -54,7 +54,7 @@ def test_a_block_in_one_file(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr + done.stdout
     saved = list((tmp_path / "outputs/mine/nets").glob("*/architecture.json"))
-    assert saved and '"bottleneck"' in saved[0].read_text()
+    assert saved and '"hourglass"' in saved[0].read_text()
 
 
 def test_the_commands_compose(tmp_path):

@@ -48,6 +48,13 @@ def test_four_jobs_are_workers_of_one_study(cluster, tmp_path):
     assert server.sql("select value_json from study_user_attributes where key = 'command'", "slurm").startswith('"python ')
     assert not list((tmp_path / "outputs/big").glob(".at-work-*"))
 
+    # another study of the same nets: what jobs of the first have trained is in the storage's ledger
+    again = launch(tmp_path, slurm, url, "worker=range(0,2)", "name=again", "n_trials=4")
+    assert again.returncode == 0, again.stderr
+    said = "".join(log.read_text() for log in (tmp_path / "outputs/.submitit").glob("*/*_log.out"))
+    reused = re.search(r"From the ledger: (\d+) trainings? reused, of big", said)
+    assert reused and int(reused[1]) >= 2, said[-2000:]
+
     refused = launch(tmp_path, slurm, url, "worker=range(0,2)", "name=big", "n_trials=8", "seed=1")
     assert refused.returncode == 2, refused.stderr
     assert "seed: 0 → 1" in refused.stderr.splitlines()[-1] and "Traceback" not in refused.stderr
