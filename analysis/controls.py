@@ -36,6 +36,7 @@ class Beside:
     control: pd.DataFrame
     anchors: pd.DataFrame
     volumes: tuple[float, float, float]
+    budget: bool = False
 
 
 def beside(record: Record) -> Beside | None:
@@ -50,7 +51,8 @@ def beside(record: Record) -> Beside | None:
     # a control by mult-adds knows the anchors as the search does: both sides count with them
     sides = [pd.concat([anchors, search]), pd.concat([anchors, control]), anchors]
     volumes = tuple(hypervolume(side["top1_val"], side["latency_ms"], point) for side in sides)
-    return Beside(kind, search, control, anchors, volumes)  # type: ignore[arg-type]
+    budget = record.settings.get("max_latency_ms") is not None
+    return Beside(kind, search, control, anchors, volumes, budget)  # type: ignore[arg-type]
 
 
 def beside_control(record: Record) -> list[Item]:
@@ -73,16 +75,20 @@ def beside_control(record: Record) -> list[Item]:
 
 def _told(found: Beside, what: str) -> str:
     ours, theirs, alone = found.volumes
-    bought = "measuring" if found.kind == "macs" else "the sampler"
+    bought = "measuring" if found.kind == "macs" else "the sampler, with its start near the anchors,"
     text = (
         f"With {len(found.search)} nets the search dominates {ours:.4g} % × ms, {what} with {len(found.control)} nets "
         f"{theirs:.4g}, the anchors alone {alone:.4g}: "
     )
-    if ours > theirs:
+    if theirs <= 0:
+        text += "too little to compare. "
+    elif ours > theirs:
         text += f"{bought} bought {signed(100 * (ours / theirs - 1), 2)} % of hypervolume. "
     else:
         text += f"here {bought} bought nothing ({signed(100 * (ours / theirs - 1), 2)} %). "
     text += _at_budgets(found, what)
+    if found.kind == "macs" and found.budget:
+        text += " The latency budget holds in milliseconds on both sides."
     if found.kind == "macs" and (tau := _tau(found)) is not None:
         text += f" Mult-adds order all these nets by latency with Kendall's tau {tau:.2f}."
     return text + " One search of each kind: how far two searches of one kind lie apart by chance is not in these numbers."

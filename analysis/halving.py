@@ -19,7 +19,21 @@ from analysis.pareto import front_mask, hypervolume
 if TYPE_CHECKING:
     from analysis.records import Record
 
-RUNGS = ("of", "id", "origin", "why", "rung", "seed", "state", "top1_val", "latency_ms", "epochs", "epochs_run", "seconds")
+RUNGS = (
+    "of",
+    "id",
+    "origin",
+    "why",
+    "rung",
+    "seed",
+    "state",
+    "top1_val",
+    "latency_ms",
+    "epochs",
+    "epochs_run",
+    "seconds",
+    "reused_from",
+)
 MERGED = ("top1_val", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_n", "keep_rate", "epochs")
 
 
@@ -70,6 +84,7 @@ class Halved:
     n: int
     sampled: int
     joined: int
+    reused: int = 0  # trainings by the rungs that came from the ledger
 
 
 def halved(record: Record) -> Halved | None:
@@ -93,6 +108,7 @@ def halved(record: Record) -> Halved | None:
         nets=len(first), full=len(full), halted=len(first) - len(full), spent=float(run.get("first", 0) + run.get("rung", 0)),
         whole=whole * len(first), seeds=float(run.get("seed", 0)), sample=float(run.get("sample", 0)), tau=float(tau),
         n=len(both), sampled=len(sample), joined=joined,
+        reused=int(table[table["why"].isin(["first", "rung"])]["reused_from"].notna().sum()),
     )  # fmt: skip
 
 
@@ -111,8 +127,9 @@ def halving_part(record: Record) -> list[Item]:
     plan = record.settings["halving"]
     rungs = ", ".join(str(r) for r in plan["rungs"])
     said = [
-        f"**Epochs**: {h.spent:g} by the rungs, where training all {h.nets} nets in full takes {h.whole:g} "
-        f"({h.spent / h.whole:.0%}); {h.full} nets were trained in full, {h.halted} halted.",
+        f"**Epochs**: {h.spent:g} by the rungs, where training all {h.nets} nets in full takes {h.whole:g}"
+        + (f" ({h.spent / h.whole:.0%})" if not h.reused else f"; but {h.reused} of these trainings came from the ledger")
+        + f"; {h.full} nets were trained in full, {h.halted} halted.",
     ]
     if h.seeds or h.sample:
         said.append(f"On top of that {h.seeds:g} epochs for second seeds and {h.sample:g} for the sample of halted nets.")

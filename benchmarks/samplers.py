@@ -7,6 +7,9 @@ one thread, batch 1) on a sample of its nets, the others from an additive model 
 eight choices of three; `conditional`: the same nets, written with choices that hang on others (kind of a layer, then the size of
 an inverted residual). Each method proposes, sees (top-1, latency) and goes on; all in one process, one thread.
 
+A net that was proposed before costs no training and is not counted, for any method. `ours` is told the exact latency, mult-adds
+and parameters of any net (in a search: a forecast of the latency), `ours, blind` nothing, like the peers.
+
 Gap: what is missing of the true front's hypervolume, in %; reference point: the 95th percentile of the error and the greatest
 latency, both scaled to [0, 1]. Given are mean and standard error over seeds; the evaluations at which the mean gap first is at
 most 6, 4 and 2 %; and ms a suggestion, the mean of the last ten of 100.
@@ -36,6 +39,7 @@ AT = (25, 50, 100, 200)
 SAMPLE = 120  # nets measured
 SLOW = {"optuna GPSampler": 100, "optuna GPSampler, log error": 100}  # evaluations at most: 0.3 to 1 s a suggestion
 DIGITS = ("0", "1", "2")
+REPEATS = 50  # proposals in a row that are not new: then the run ends
 Ask = Callable[[str, tuple[Any, ...]], Any]
 Run = Iterator[str]  # proposes nets, is sent their (top1, ms)
 
@@ -199,15 +203,17 @@ def methods(table: Table, space: Callable[[Ask], str]) -> dict[str, Callable[[in
 
 
 def evaluate(run: Run, table: Table, n: int) -> tuple[list[str], list[float]]:
-    """Nets in the order proposed, ms each suggestion took (the tell of the one before included)."""
-    nets, took, answer = [], [], None
-    for _ in range(n):
+    """Distinct nets in the order proposed, ms each suggestion took (the tell of the one before included). A net proposed again
+    costs no training: it is answered from the table and not counted."""
+    nets, took, answer, repeats = dict[str, None](), [], None, 0
+    while len(nets) < n and repeats < REPEATS * n:
         begun = time.perf_counter()
         net = run.send(answer)  # type: ignore[attr-defined]
         took.append(1e3 * (time.perf_counter() - begun))
-        nets.append(net)
+        repeats += net in nets
+        nets[net] = None
         answer = table[net]
-    return nets, took
+    return list(nets), took
 
 
 def measured(path: Path, macro: Macro, hardware: str) -> tuple[list[str], np.ndarray]:
@@ -230,6 +236,14 @@ def measured(path: Path, macro: Macro, hardware: str) -> tuple[list[str], np.nda
     return [row["arch"] for row in rows], np.array([float(row["latency_ms"]) for row in rows])
 
 
+def digest(latency_file: Path) -> str:
+    """Of our sampler's sources and of the latencies."""
+    import hashlib
+
+    files = [ROOT / "study" / "pareto_gp.py", *sorted((ROOT / "study" / "surrogate").glob("*.py")), latency_file]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
+
+
 def printed(runs: dict[tuple[str, str, int], dict[str, Any]], table: Table, space: str, names: list[str]) -> None:
     print(f"\n### {space}\n")
     print("| method | seeds | " + " | ".join(f"{k}" for k in AT) + " | evaluations to 6 / 4 / 2 % | ms a suggestion at 100 |")
@@ -238,7 +252,8 @@ def printed(runs: dict[tuple[str, str, int], dict[str, Any]], table: Table, spac
         mine = [run for (s, m, _), run in sorted(runs.items()) if (s, m) == (space, name)]
         if not mine:
             continue
-        gaps = np.array([table.gaps(run["nets"]) for run in mine])
+        least = min(len(run["nets"]) for run in mine)
+        gaps = np.array([table.gaps(run["nets"])[:least] for run in mine])
         cells = []
         for k in AT:
             if gaps.shape[1] < k:
@@ -270,8 +285,11 @@ def main(arguments: list[str]) -> None:
     print(f"{len(macro.nets)} nets; additive latency model, R2 on held-out nets {r2:.4f}; {ms.min():.3f} to {ms.max():.3f} ms")
     runs: dict[tuple[str, str, int], dict[str, Any]] = {}
     file = out / "runs.jsonl"
+    code = digest(latency_file)
     for line in file.read_text().splitlines() if file.is_file() else []:
         row = json.loads(line)
+        if row["method"].startswith("ours") and row["code"] != code:
+            continue  # of a sampler or of latencies that are no more
         runs[row["space"], row["method"], row["seed"]] = row
     names: list[str] = []
     for space in given.get("spaces", "macro,conditional").split(","):
@@ -284,7 +302,7 @@ def main(arguments: list[str]) -> None:
                     continue
                 nets, took = evaluate(there[name](seed), table, most)
                 at_100 = float(np.mean(took[90:100])) if len(took) >= 100 else None
-                row = {"space": space, "method": name, "seed": seed, "nets": nets, "ms_at_100": at_100}
+                row = {"space": space, "method": name, "seed": seed, "nets": nets, "ms_at_100": at_100, "code": code}
                 runs[space, name, seed] = row
                 with file.open("a") as to:
                     to.write(json.dumps(row) + "\n")

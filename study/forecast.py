@@ -41,7 +41,7 @@ class Forecast:
         self._share = GATED_SHARE
         self._read: set[int] = set()  # numbers of trials
         self._static: list[tuple[np.ndarray, float]] = []  # what a net does, ms
-        self._shares: list[float] = []  # of the twin's time
+        self._gated: list[tuple[np.ndarray, float, float | None]] = []  # what the twin does, ms, the twin's ms where measured
         self._nets: dict[tuple[Any, ...], tuple[np.ndarray, bool, float, float]] = {}
 
     def learn(self, trials: Iterable[FrozenTrial], predictor: LatencyPredictor | None) -> None:
@@ -57,12 +57,12 @@ class Forecast:
             if not net.gates:
                 self._static.append((row, a["latency_ms"]))
             elif t.state == TrialState.COMPLETE:
-                twin = a.get("dense_ms") or float(row @ self._costs) / 1e6
-                self._shares.append(min(1.0, a["latency_ms"] / twin))
+                self._gated.append((row, a["latency_ms"], a.get("dense_ms")))
         costs = prior_costs() if predictor is None else predictor.costs
         if predictor is None and self._static:
             costs = costs * median(ms * 1e6 / float(row @ costs) for row, ms in self._static)
-        share = median(self._shares) if self._shares else GATED_SHARE
+        shares = [min(1.0, ms / (dense or float(row @ costs) / 1e6)) for row, ms, dense in self._gated]
+        share = median(shares) if shares else GATED_SHARE
         if share != self._share or not np.array_equal(costs, self._costs):
             self._costs, self._share, self.version = costs, share, self.version + 1
 

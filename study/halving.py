@@ -102,9 +102,16 @@ class Halving:
         while True:
             if self.step():
                 continue
-            if not any(t.state in OPEN for s in (self.study, self.promotions) for t in s.get_trials(deepcopy=False) if is_row(t)):
+            if not self._search_goes_on() and not any(
+                t.state in OPEN for t in self.promotions.get_trials(deepcopy=False) if is_row(t)
+            ):
                 return
             time.sleep(WAIT_S)
+
+    def _search_goes_on(self) -> bool:
+        """Whether a row is being trained or will be: in a search that has ended nobody takes what still waits."""
+        states = (TrialState.RUNNING,) if self.study.user_attrs.get("ended") else OPEN
+        return any(is_row(t) for t in self.study.get_trials(deepcopy=False, states=states))
 
     def step(self) -> bool:
         """False where nothing can be done now."""
@@ -124,7 +131,7 @@ class Halving:
         budget = self.bench.settings.max_latency_ms
         refused = {n.number for n in nets.values() if budget is not None and n.latest["latency_ms"] > budget}
         seed = self.bench.settings.seed
-        at_rest = not any(t.state in OPEN for t in self.study.get_trials(deepcopy=False) if is_row(t))
+        at_rest = not self._search_goes_on()
         rest = {}
         for rung in range(self.plan.top):
             gone = {of for of, to, s in taken if s == seed and to > rung}
@@ -153,7 +160,8 @@ class Halving:
         rank = ranks(np.asarray(accuracy, float), np.asarray(cost, float))
         near = [full[i].number for i in order(accuracy, cost) if rank[i] <= NEAR]
         saved = len(nets) * self.plan.rungs[-1] - sum(
-            t.user_attrs.get("epochs_run", 0) for s in (self.study, self.promotions) for t in s.get_trials(deepcopy=False)
+            t.user_attrs.get("epochs" if "reused_from" in t.user_attrs else "epochs_run", 0)
+            for s in (self.study, self.promotions) for t in s.get_trials(deepcopy=False)
             if is_row(t) and t.user_attrs.get("why") != "seed"
         )  # fmt: skip
         first = self.bench.settings.seed
@@ -172,6 +180,8 @@ class Halving:
         found, killed = set(), dict[tuple[int, int, int], int]()
         for t in self._promoted():
             key = _key(t.user_attrs)
+            if t.state == TrialState.FAIL and "interrupted" in t.user_attrs:
+                continue  # by a Ctrl-C: as if it had not begun
             if t.state == TrialState.FAIL and "killed" in t.user_attrs.get("reason", "killed"):
                 killed[key] = killed.get(key, 0) + 1
             else:

@@ -72,7 +72,9 @@ def new_top1(candidate: Candidate, bench: Bench, net: nn.Module, recipe: Recipe,
         trained = bench.fit(candidate, net, recipe, each, **more)
     curve.setdefault(trained.epochs, trained.top1_val)  # of a checkpoint that was that far already
     if bench.reuse:
-        bench.reuse.keep_accuracy(candidate, recipe, curve, keep_rate=trained.keep_rate, seconds=trained.seconds)
+        whole = trained.epochs == recipe.epochs  # what a part of the schedule kept says nothing of the whole
+        more_of_it = {"keep_rate": trained.keep_rate, "seconds": trained.seconds} if whole else {}
+        bench.reuse.keep_accuracy(candidate, recipe, curve, **more_of_it)
     return trained.top1_val
 
 

@@ -125,12 +125,13 @@ class ParetoGP(optuna.samplers.BaseSampler):
         """Where the conditions of the space are not known yet a set may lack a choice: what `known` cannot tell is NaN."""
         assert self._known is not None
         try:
-            return np.asarray(self._known(params), dtype=float).reshape(len(params), -1)
+            told = np.asarray(self._known(params), dtype=float).reshape(len(params), -1)
+            self._m = told.shape[1]
+            return told
         except (LookupError, ValueError):
             if len(params) == 1:
                 return np.full((1, self._m), np.nan)
         each = [self._told([p])[0] for p in params]
-        self._m = max(map(len, each))
         return np.array([row if len(row) == self._m else np.full(self._m, np.nan) for row in each])
 
     def inputs(self, codes: Codes, facts: Floats) -> Inputs:
@@ -260,8 +261,14 @@ class _Ask:
         error = _Model(s, "error", inputs[rows], self.errors[rows])
         cost = None if known else _Model(s, "cost", inputs[rows], self.costs[rows])
         s._fitted = len(rows)
-        if len(self.pending):  # taken as done, with what is expected of them
-            x = s.inputs(self.pending, more := s.facts(self.pending))
+        if (usual := self._usually(error)) > reference[1]:
+            reference = (reference[0], usual)
+            stairs = Staircase.of(front_costs, front_errors, reference)
+        more = s.facts(self.pending)
+        told = ~np.isnan(more).any(1)  # another worker may be asking still, or have been killed at it
+        pending, more = self.pending[told], more[told]
+        if len(pending):  # taken as done, with what is expected of them
+            x = s.inputs(pending, more)
             c = more[:, 0] if cost is None else cost.fantasise(x)
             front_costs, front_errors = np.append(front_costs, c), np.append(front_errors, error.fantasise(x))
             stairs = Staircase.of(front_costs, front_errors, reference)
@@ -277,6 +284,14 @@ class _Ask:
             return np.where(self.allowed(facts), gain, -np.inf) if known else gain
 
         return best_unseen(self._parents(stairs), self.seen, self.space, score, self.rng)
+
+    def _usually(self, error: _Model) -> float:
+        """An error that 19 of 20 random nets are expected to be below: what is worse than the worst of the first ten, and still
+        better than this, counts. Else the fast end of the front hangs on what the first ten happened to be."""
+        drawn = self.s._drawn
+        assert drawn is not None
+        expected = error.at(self.s.inputs(drawn, self.s.facts(drawn)))
+        return float(np.quantile(expected.floor + np.exp(expected.mu), 0.95))
 
     def _worst_cost(self, costs: Floats) -> float:
         if self.limit is not None:

@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from study.trial import Bench, Candidate
 
 ROOT = Path(__file__).resolve().parent.parent
-NETS = ("searchspace/network.py", "searchspace/blocks.py", "searchspace/gates.py", "searchspace/layers.py",
-        "searchspace/activations.py", "searchspace/execution.py", "searchspace/classics/*.py")  # fmt: skip
+NETS = ("searchspace/architecture.py", "searchspace/network.py", "searchspace/blocks.py", "searchspace/gates.py",
+        "searchspace/layers.py", "searchspace/activations.py", "searchspace/execution.py",
+        "searchspace/classics/*.py")  # fmt: skip
 TRAINING = (*NETS, *(f"trainers/{n}.py" for n in ("supervised", "objectives", "loaders", "data", "sources", "folders", "judged")))
 SAME_TOP1 = 0.05  # percent: what the same weights may give on the same images elsewhere, in another order of sums
 

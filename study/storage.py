@@ -188,6 +188,8 @@ def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> bo
     tries = attrs.get("tries", 1) if blame else attrs.get("tries", 1) - 1
     why = "its process was killed" + (" again: given up" if tries > MAX_RETRY else "; tried again")
     try:
+        if not blame:
+            study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
         study._storage.set_trial_user_attr(trial._trial_id, "reason", why)
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     except UpdateFinishedTrialError:
@@ -198,6 +200,8 @@ def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> bo
 
 def _queue_again(study: optuna.Study, trial: FrozenTrial, tries: int) -> None:
     attrs = trial.user_attrs
+    if "rung" in attrs:
+        return  # a promotion: who goes on is decided anew (study/halving.py)
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # those of a queued trial, asked for or not yet
     if tries <= MAX_RETRY and is_row(trial) and (params or "net" in attrs or "architecture" in attrs):
         keep: dict[str, Any] = {k: attrs[k] for k in ("origin", "net", "architecture", "edit_of", "id", "seed") if k in attrs}

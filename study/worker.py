@@ -299,6 +299,11 @@ def searched(searcher: Searcher, storage: optuna.storages.RDBStorage) -> None:
     halving.run()
 
 
+def _ledger_url(settings: Settings, folder: Path) -> str:
+    """With the password, which the settings in the folder are without."""
+    return (os.environ.get(STORAGE) if settings.storage else None) or url_of_ledger(settings, folder)
+
+
 def main(folder: Path, index: int) -> None:
     """All stages of one worker."""
     from hardware.meter import Meter
@@ -315,7 +320,7 @@ def main(folder: Path, index: int) -> None:
     with Meter.of(settings.hardware) as meter:
         bench = Bench(settings, data, meter)
         if settings.ledger:
-            bench.reuse = Reuse(Ledger(url_of_ledger(settings, folder), settings.name), bench)
+            bench.reuse = Reuse(Ledger(_ledger_url(settings, folder), settings.name), bench)
         if plan := Plan.of(settings):
             bench.until, bench.checkpoints = plan.rungs[0], folder / "checkpoints"
         # with `worker=` every process may be the only one yet: each does what is not done

@@ -24,6 +24,7 @@ Params = dict[str, Any]
 Ask = Callable[[str, tuple[Any, ...]], Any]
 
 ABSENT = -1
+MOST = 30_000  # nets remembered that are candidates only
 
 
 class Learned:
@@ -149,6 +150,7 @@ class Walked(Learned):
         super().__init__()
         self._walk = walk
         self._first: dict[Hashable, Params] = {}
+        self._of_trials: set[Hashable] = set()
         self._row: dict[bytes, Codes] = {}  # what repairing a row gave, where nothing was drawn
 
     def see(self, params: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> None:
@@ -196,4 +198,12 @@ class Walked(Learned):
             return asked[name]
 
         net = self._walk(ask)
-        return self._first.setdefault(net, asked), drawn
+        if net in self._first:
+            return self._first[net], drawn
+        if len(self._first) >= MOST and rng is not None:  # a candidate of long ago is forgotten, what a trial made is not
+            self._first = {made: first for made, first in self._first.items() if made in self._of_trials}
+            self._row.clear()
+        if rng is None:
+            self._of_trials.add(net)
+        self._first[net] = asked
+        return asked, drawn

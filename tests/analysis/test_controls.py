@@ -24,7 +24,7 @@ def made(tmp_path, kind, lift):
     return faker.read()
 
 
-@pytest.mark.parametrize(("kind", "says"), [("random", "the sampler bought"), ("macs", "measuring bought")])
+@pytest.mark.parametrize(("kind", "says"), [("random", "near the anchors, bought"), ("macs", "measuring bought")])
 @pytest.mark.parametrize("lift", [6.0, -6.0])
 def test_what_was_bought(tmp_path, kind, says, lift):
     record = made(tmp_path, kind, lift)

@@ -148,7 +148,7 @@ def test_a_killed_promotion_is_tried_again_and_given_up_the_third_time(tmp_path,
     first = next(mine._jobs())
     while (job := next(mine._jobs())) == first:
         trial = mine.promotions.ask()
-        for key, value in {"runner": dead, **job}.items():
+        for key, value in {"runner": dead, "architecture": {"of": "this net"}, **job}.items():
             trial.set_user_attr(key, value)  # and then nothing: kill -9
         assert next(mine._jobs()) != first, "somebody is at it"
         assert give_back_dead(mine.promotions, private=True) == 1
@@ -157,6 +157,27 @@ def test_a_killed_promotion_is_tried_again_and_given_up_the_third_time(tmp_path,
     assert times == 3
     mine.run()
     assert [t.user_attrs["of"] for t in promoted(url)] == [job["of"]] and (f"n{first['of']}", 9, 0) not in trained
+
+
+def test_a_promotion_interrupted_by_its_user_is_never_given_up(tmp_path, trained):
+    url, _ = study_of(tmp_path)
+    dead = {"host": halving.mine()["host"], "pid": 2**22 + 1, "born": "1"}
+    mine = at(url, PLAN)
+    first = next(mine._jobs())
+    for _ in range(4):  # Ctrl-C, four times
+        trial = mine.promotions.ask()
+        for key, value in {"runner": dead, **first}.items():
+            trial.set_user_attr(key, value)
+        assert give_back_dead(mine.promotions, private=True, blame=False) == 1
+    assert next(mine._jobs()) == first
+
+
+def test_a_search_that_has_ended_waits_for_nobody(tmp_path, trained):
+    url, study = study_of(tmp_path)
+    study.enqueue_trial({}, user_attrs={"origin": "search"})  # given back after the end: nobody takes it
+    study.set_user_attr("ended", "the space is used up")
+    at(url, PLAN).run()
+    assert promoted(url)
 
 
 def test_the_sample_and_second_seeds_from_what_was_saved(tmp_path, trained):
