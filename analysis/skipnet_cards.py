@@ -28,6 +28,8 @@ STAGES = {
     "random": "random",
 }
 CONTROLS = ("static", "random")
+# keys that a stage was given later, at the value at which they change nothing: older cards lack them
+SINCE: dict[str, dict[str, Any]] = {"hrl": {"gate_lr": 1.0}}
 # of a recipe: told elsewhere, or of no matter for what is learnt; of HRL's, what only the stage before it uses
 NO_RECIPE = ("name", "epochs", "seed", "skip_alpha", "threads", "device", "precision", "channels_last")
 BEFORE_HRL = ("lr", "warmup_epochs")
@@ -142,6 +144,7 @@ def _recipe(recipe: Mapping[str, Any], stage: str) -> tuple[str, ...]:
     left_out = (*NO_RECIPE, *BEFORE_HRL) if stage == "hrl" else NO_RECIPE
     found = {k: v for k, v in recipe.items() if k not in left_out and not isinstance(v, Mapping)}
     own = recipe.get(stage)
+    own = {**SINCE.get(stage, {}), **own} if isinstance(own, Mapping) else own
     found |= {f"{stage}.{k}": v for k, v in own.items() if k not in NO_RECIPE} if isinstance(own, Mapping) else {}
     return tuple(sorted(f"{k}={v}" for k, v in found.items()))
 

@@ -456,3 +456,12 @@ def test_report_prints_paths_and_the_table(tmp_path):
     assert done.stdout == f"outputs/{folder.parts[-3]}/decisions.png\n" and (tmp_path / done.stdout.strip()).is_file()
     done = report(tmp_path, "table=skipnet")
     assert done.returncode == 0 and "After HRL it computes 33.3 % less than after SP" in done.stdout.replace("\n  ", " ")
+
+
+def test_a_card_from_before_a_key_is_of_the_same_recipe_as_one_that_has_its_default():
+    from analysis.skipnet_cards import _recipe
+
+    old = {"batch_size": 32, "hrl": {"lr": 0.01, "baseline": "batch"}}
+    same = {"batch_size": 32, "hrl": {"lr": 0.01, "baseline": "batch", "gate_lr": 1.0}}
+    other = {"batch_size": 32, "hrl": {"lr": 0.01, "baseline": "batch", "gate_lr": 10.0}}
+    assert _recipe(old, "hrl") == _recipe(same, "hrl") != _recipe(other, "hrl")
