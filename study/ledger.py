@@ -24,7 +24,7 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from sqlalchemy import Column, Float, MetaData, String, Table, Text, create_engine, select
+from sqlalchemy import Column, Engine, Float, MetaData, String, Table, Text, create_engine, event, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
@@ -57,6 +57,8 @@ class Ledger:
         self.study, self._said = study, False
         arguments = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
         self._engine = create_engine(url, **arguments)  # type: ignore[call-overload]
+        if self._engine.dialect.name == "sqlite":
+            _one_at_a_time(self._engine)
         for _ in range(2):  # PostgreSQL may answer with an error to two that make a table in one moment
             try:
                 with self._engine.begin() as db:
@@ -117,6 +119,18 @@ def key_of(about: Mapping[str, Any]) -> str:
 
 def _same(kind: str, about: Mapping[str, Any]) -> tuple[Any, Any]:
     return ROWS.c.kind == kind, ROWS.c.key == key_of(about)
+
+
+def _one_at_a_time(engine: Engine) -> None:
+    """Python's sqlite3 begins a transaction at the first write only, so that two could read a row and each write back its own."""
+
+    @event.listens_for(engine, "connect")
+    def _(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # no BEGIN of its own
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _joined(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

@@ -300,12 +300,11 @@ def test_a_search_with_halving_that_is_killed_on_its_way(search):
     ]
     process = search.start(*more)
     end = time.monotonic() + 480
-    while _promotions(search) < 1:
+    while (before := _promotions(search)) < 1:
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.1)
     kill(process)
     time.sleep(1.5)
-    before = _promotions(search)
     done = search.run(*more)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "— promotions" in done.stdout and "Epochs by Pareto rank" in (search.folder / "report.md").read_text()

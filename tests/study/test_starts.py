@@ -32,7 +32,7 @@ def study(tmp_path):
 
 
 def settings(**changed):
-    base = {"n_trials": 20, "seed": 3, "sampler": {"name": "tpe"}, **changed}
+    base = {"n_trials": 20, "seed": 3, "sampler": {"name": "tpe"}, "halving": None, **changed}
     return type("S", (), base)()
 
 
