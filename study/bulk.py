@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -16,88 +17,120 @@ from optuna import distributions
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
-from sqlalchemy import Float, Integer, String, Text, cast, insert, literal, null, or_, select, union_all
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Float, Integer, String, Text, bindparam, cast, func, insert, literal, null, or_, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 Param = tuple[str, float, BaseDistribution]
-MOST_IDS = 500  # in one IN (...)
+TRIAL, PARAM = models.TrialModel.__table__.c, models.TrialParamModel.__table__.c
+NOTED, OPTUNAS = models.TrialUserAttributeModel.__table__.c, models.TrialSystemAttributeModel.__table__.c
+VALUE, STEP = models.TrialValueModel.__table__.c, models.TrialIntermediateValueModel.__table__.c
+_STATE = select(TRIAL.state).where(TRIAL.trial_id == bindparam("id"))
 _distribution = lru_cache(maxsize=None)(distributions.json_to_distribution)  # there are few, and nobody alters them
 _distribution_json = distributions.distribution_to_json
 
 
 def read_trials(session: Session, study_id: int, ids: Iterable[int], above: int) -> list[FrozenTrial]:
     """The trials of a study with these ids (unfinished ones: as many as there are workers and plans) or with one above, by id."""
-    trial = models.TrialModel
-    return _read(session, trial.study_id == study_id, or_(trial.trial_id.in_(sorted(ids)), trial.trial_id > above))
+    return _read(session, {"study": study_id, "ids": sorted(ids), "above": above})
 
 
 def read_trial(session: Session, trial_id: int) -> FrozenTrial:
     """One trial; KeyError without it."""
-    if not (found := _read(session, models.TrialModel.trial_id == trial_id)):
+    study = session.connection().execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
+    if study is None or not (found := _read(session, {"study": study, "ids": [trial_id], "above": 2**31 - 1})):
         raise KeyError(f"there is no trial {trial_id}")
     return found[0]
 
 
-def _read(session: Session, *chosen: Any) -> list[FrozenTrial]:
-    trial = models.TrialModel
-    # the ORM's own properties turn the two times into local ones
-    heads: list[Any] = session.query(trial).filter(*chosen).order_by(trial.trial_id).all()
-    if not heads:
-        return []
-    parts: dict[int, dict[str, list[Any]]] = {h.trial_id: {"u": [], "s": [], "p": [], "v": [], "i": []} for h in heads}
-    # of a few the planner goes by the index; of many it reads the tables once
-    ours = list(parts) if len(parts) <= MOST_IDS else select(trial.trial_id).where(*chosen)
-    for kind, id_, *row in session.execute(_rows(ours)):
-        if id_ in parts:
-            parts[id_][kind].append(row)
-    return [_frozen(h, parts[h.trial_id]) for h in heads]
+def distributions_beside(session: Session, trial_id: int) -> dict[str, BaseDistribution]:
+    """Parameter -> distribution, of all trials of the study that a trial belongs to."""
+    study = select(TRIAL.study_id).where(TRIAL.trial_id == trial_id).scalar_subquery()
+    theirs = PARAM.trial_id.in_(select(TRIAL.trial_id).where(TRIAL.study_id == study))
+    found = select(PARAM.param_name, PARAM.distribution_json).where(theirs).distinct()
+    return {name: _distribution(text) for name, text in session.connection().execute(found)}
 
 
-def _rows(ours: Any) -> Any:
-    """kind, trial, name, text, number, order: all that hangs on some trials, in one statement."""
-    u, s, p = models.TrialUserAttributeModel, models.TrialSystemAttributeModel, models.TrialParamModel
-    v, i = models.TrialValueModel, models.TrialIntermediateValueModel
+def _read(session: Session, chosen: Mapping[str, Any]) -> list[FrozenTrial]:
+    connection = session.connection()
+    parts: dict[int, dict[str, list[Any]]] = {}
+    # all at once: fetched one by one, rows take twice as long
+    for kind, id_, *row in connection.execute(_rows(connection.dialect.name), chosen).all():
+        if id_ not in parts:
+            parts[id_] = {"t": [], "u": [], "s": [], "p": [], "v": [], "i": []}
+        parts[id_][kind].append(row)
+    return [_frozen(id_, parts[id_]) for id_ in sorted(parts)]
+
+
+@lru_cache
+def _rows(dialect: str) -> Any:
+    """kind, trial, name, text, number, order: the trials and all that hangs on them, in one statement. The server writes the
+    attributes of a trial into one document: fetched and parsed one by one they cost workers and reports most of their time.
+    Numbers stay numbers, for SQLite writes them with 15 digits."""
+    if dialect == "postgresql":  # a list is one value there, and the statement stays the same whatever its length
+        among = TRIAL.trial_id == func.any(bindparam("ids", type_=postgresql.ARRAY(Integer)))
+    else:
+        among = TRIAL.trial_id.in_(bindparam("ids", expanding=True))
+    mine = TRIAL.study_id == bindparam("study")
+    ours = select(*TRIAL).where(mine, or_(among, TRIAL.trial_id > bindparam("above"))).cte("ours")
     no_text, no_number, no_order = cast(null(), Text), cast(null(), Float(53)), cast(null(), Integer)
+
+    def each(kind: str, row: Any, *columns: Any) -> Any:
+        return select(literal(kind), row.trial_id, *columns).where(row.trial_id.in_(select(ours.c.trial_id)))
+
+    def attributes(kind: str, a: Any) -> Any:
+        text = "{" + func.aggregate_strings(_quoted(a.key) + ":" + a.value_json, ",") + "}"
+        return each(kind, a, no_text, text, no_number, no_order).group_by(a.trial_id)
+
+    times = func.coalesce(cast(ours.c.datetime_start, Text), "") + "|" + func.coalesce(cast(ours.c.datetime_complete, Text), "")
     return union_all(
-        select(literal("u"), u.trial_id, u.key, u.value_json, no_number, no_order).where(u.trial_id.in_(ours)),
-        select(literal("s"), s.trial_id, s.key, s.value_json, no_number, no_order).where(s.trial_id.in_(ours)),
-        select(literal("p"), p.trial_id, p.param_name, p.distribution_json, p.param_value, p.param_id).where(
-            p.trial_id.in_(ours)
-        ),
-        select(literal("v"), v.trial_id, cast(v.value_type, String), no_text, v.value, v.objective).where(v.trial_id.in_(ours)),
-        select(literal("i"), i.trial_id, cast(i.intermediate_value_type, String), no_text, i.intermediate_value, i.step).where(
-            i.trial_id.in_(ours)
-        ),
+        select(literal("t"), ours.c.trial_id, cast(ours.c.state, String), times, no_number, ours.c.number),
+        attributes("u", NOTED),
+        attributes("s", OPTUNAS),
+        each("p", PARAM, PARAM.param_name, PARAM.distribution_json, PARAM.param_value, PARAM.param_id),
+        each("v", VALUE, cast(VALUE.value_type, String), no_text, VALUE.value, VALUE.objective),
+        each("i", STEP, cast(STEP.intermediate_value_type, String), no_text, STEP.intermediate_value, STEP.step),
     )
 
 
-def _frozen(head: Any, parts: Mapping[str, list[Any]]) -> FrozenTrial:
+def _quoted(text: Any) -> Any:
+    """As a JSON string."""
+    return '"' + func.replace(func.replace(text, "\\", "\\\\"), '"', '\\"') + '"'
+
+
+def _time(text: str) -> datetime | None:
+    """Stored without a zone, in UTC; Optuna tells local time, without one too."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).astimezone().replace(tzinfo=None) if text else None
+
+
+def _frozen(trial_id: int, parts: Mapping[str, list[Any]]) -> FrozenTrial:
+    ((state, times, _, number),) = parts["t"]
+    begun, over = map(_time, times.split("|"))
     params = [(name, value, _distribution(text)) for name, text, value, _ in sorted(parts["p"], key=lambda r: r[3])]
     kinds = models.TrialValueModel.TrialValueType
     infinite = models.TrialIntermediateValueModel
     return FrozenTrial(
-        number=head.number,
-        state=head.state,
+        number=number,
+        state=TrialState[state],
         value=None,
         values=[models.TrialValueModel.stored_repr_to_value(value, kinds[kind])
                 for kind, _, value, _ in sorted(parts["v"], key=lambda r: r[3])] or None,
-        datetime_start=head.datetime_start,
-        datetime_complete=head.datetime_complete,
+        datetime_start=begun,
+        datetime_complete=over,
         params={name: d.to_external_repr(value) for name, value, d in params},
         distributions={name: d for name, _, d in params},
-        user_attrs={key: json.loads(text) for key, text, _, _ in parts["u"]},
-        system_attrs={key: json.loads(text) for key, text, _, _ in parts["s"]},
+        user_attrs=json.loads(parts["u"][0][1]) if parts["u"] else {},
+        system_attrs=json.loads(parts["s"][0][1]) if parts["s"] else {},
         intermediate_values={step: infinite.stored_repr_to_intermediate_value(value, infinite.TrialIntermediateValueType[kind])
                              for kind, _, value, step in parts["i"]},
-        trial_id=head.trial_id,
+        trial_id=trial_id,
     )  # fmt: skip
 
 
 def write(session: Session, dialect: str, trial_id: int, params: Sequence[Param], attrs: Mapping[str, Any]) -> None:
     """Parameters and attributes of a running trial; UpdateFinishedTrialError if it is over."""
-    state = session.execute(select(models.TrialModel.state).where(models.TrialModel.trial_id == trial_id)).scalar_one()
+    state = session.connection().execute(_STATE, {"id": trial_id}).scalar_one()
     if state.is_finished():
         raise UpdateFinishedTrialError(f"the trial {trial_id} is over")
     told = [{"trial_id": trial_id, "param_name": n, "param_value": v, "distribution_json": _distribution_json(d)}

@@ -69,6 +69,8 @@ class Searcher:
         self.macs_only = origin == "control" and bench.settings.control == "macs"
         self.meanwhile: Callable[[], bool] = lambda: False  # something to do where every place is taken; False: nothing
         self.uses_known = sampler == "pareto_gp"
+        # where neither the sampler nor a budget asks the predictor, one worker fits it, for the report
+        self.fits = self.uses_known or bench.settings.max_latency_ms is not None or index == 0
         self.known = Forecast(bench.space, bench.settings.max_latency_ms, self.macs_only)
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
         self.repeats = 0
@@ -77,9 +79,9 @@ class Searcher:
 
     def run(self) -> None:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
-        while not self._complete():
+        while (trials := self._open()) is not None:
             self.study.sampler = self.random if self.repeats >= REPEATS_BEFORE_RANDOM else self.sampler
-            self._learn()
+            self._learn(trials)
             if self.edits and self.rng.random() < EDITED:
                 self._queue_edit()
             with contextlib.suppress(UpdateFinishedTrialError):  # it was taken for dead, and is another worker's now
@@ -88,19 +90,21 @@ class Searcher:
     def _trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
-    def _complete(self) -> bool:
+    def _open(self) -> list[FrozenTrial] | None:
+        """All trials, once there is a place for one more; None when the study is complete."""
         wanted = self.bench.settings.n_trials
         while True:
             if self.study.user_attrs.get("ended"):
-                return True
-            trials = [t for t in self._trials() if is_row(t)]
+                return None
+            every = self._trials()
+            trials = [t for t in every if is_row(t)]
             waiting = any(t.state == TrialState.WAITING for t in trials)
             mine_done = sum(self._searched(t) for t in trials)
             running = [t for t in trials if t.state == TrialState.RUNNING]
             if mine_done >= wanted and not waiting and not running:
-                return True
+                return None
             if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
-                return False
+                return every
             if self.meanwhile():
                 continue
             # every place is taken; one comes free if a running trial fails, or if its worker is gone (study/reaper.py)
@@ -256,11 +260,11 @@ class Searcher:
         self.repeats = 0
         return found.top1_val, (found.macs_m if self.macs_only else found.latency_ms)
 
-    def _learn(self) -> None:
+    def _learn(self, trials: list[FrozenTrial]) -> None:
         """The predictor of latencies, from the static nets (and ungated twins) that this study has measured, again with each of
         the first fifty, then with each tenth more; what it is worth is told to the study, what it predicts to the sampler."""
-        trials = self._trials()
-        self._fit_predictor(trials)
+        if self.fits:
+            self._fit_predictor(trials)
         if self.uses_known:
             self.known.learn(trials, self.bench.predictor)
 
