@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,7 @@ class Bought:
     latency_verdict: str
 
 
+@lru_cache(maxsize=2)  # of ten thousand trials it takes a second, and a report asks four times; not to be altered
 def main_effects(record: Record) -> pd.DataFrame:
     """One row a (choice, level): n nets, effect on val top-1 (points) and on log latency (natural log; exp() is a factor)
     with 95 % half-widths (NaN below two nets), the largest choices first. Over complete trials of the search alone: anchors

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from scipy.stats import kendalltau
 
 from analysis.document import Bullets, Heading, Item, Paragraph
 from analysis.pareto import front_mask, hypervolume
@@ -98,6 +97,8 @@ def halved(record: Record) -> Halved | None:
     done = table[(table["state"] == "COMPLETE") & (table["epochs"] == whole)]
     full, sample = (done[done["why"] == why].drop_duplicates("of") for why in ("rung", "sample"))
     both = pd.concat([full, sample]).drop_duplicates("of")
+    from scipy.stats import kendalltau  # takes a second to import, and few studies halve
+
     tau = kendalltau(first.loc[both["of"], "top1_val"], both["top1_val"]).statistic if len(both) > 2 else float("nan")
     joined = 0
     for row in sample.to_dict("records"):

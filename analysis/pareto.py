@@ -58,6 +58,9 @@ def hypervolume_over(accuracy: ArrayLike, latency: ArrayLike, reference: tuple[f
     top, slow = _pair(accuracy, latency)
     volumes, front = np.zeros(len(top)), np.zeros(0, dtype=int)
     for i in range(len(top)):
+        if not (top[i] > reference[0] and slow[i] < reference[1]) or ((top[front] >= top[i]) & (slow[front] <= slow[i])).any():
+            volumes[i] = volumes[i - 1] if i else 0.0
+            continue
         front = np.append(front, i)
         front = front[front_mask(top[front], slow[front])]  # only the front so far can matter later
         volumes[i] = hypervolume(top[front], slow[front], reference)

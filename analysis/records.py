@@ -28,7 +28,7 @@ from sqlalchemy import create_engine, inspect
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from analysis import tables
+from analysis import stored, tables
 from analysis.front import write_csv as write_csv
 from analysis.halving import merged, rung_rows, rung_table
 from analysis.tables import COLUMNS as COLUMNS
@@ -45,7 +45,7 @@ class StudyError(ValueError):
     """A storage or study that cannot be read; one line that says which and why."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is itself: what was worked out of it is kept by it (effects.py)
 class Record:
     """Everything a report needs of one study. `phase`: empty, searching, finalists or finished (a study that was
     interrupted looks like one that runs). `choices`: the columns of `trials` after the fixed ones."""
@@ -229,7 +229,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         there = ", ".join(sorted(n for n in studies if not n.endswith(PARTS))) or "none"
         raise StudyError(f"name: there is no study {name!r} in {_shown(url)}; there is {there}")
     about = studies[name].user_attrs
-    all_of = {name: storage.get_all_trials(studies[name]._study_id, deepcopy=False)}  # once: of ten thousand it takes seconds
+    all_of = {name: _trials(storage, studies[name]._study_id)}  # once: of ten thousand it takes seconds
     if name + OF_CONTROL in studies:
         all_of[name + OF_CONTROL] = storage.get_all_trials(studies[name + OF_CONTROL]._study_id, deepcopy=False)
     plan = (about.get("settings") or {}).get("halving")
@@ -241,7 +241,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         found = [_row(t, offset) for t in tried]
         if plan:
             part = studies.get(study_name + OF_HALVING)
-            moved = storage.get_all_trials(part._study_id, deepcopy=False) if part else []
+            moved = _trials(storage, part._study_id) if part else []
             all_trials += moved
             all_of_part = [(t.state.name, t.user_attrs) for t in moved if _visible(t)]
             rungs += rung_rows([(t.number + offset, t.state.name, t.user_attrs) for t in tried], all_of_part, offset)
@@ -259,7 +259,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     latency: dict[str, dict[str, Any]] = late.get("latency") or {}
     runs = tables.table([], tables.RUNS)
     if final:
-        tried = storage.get_all_trials(final._study_id, deepcopy=False)
+        tried = _trials(storage, final._study_id)
         all_trials += tried
         runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried if _visible(t)], tables.RUNS)
         more, more_anchors = _known(tried)
@@ -297,6 +297,13 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         rungs=rung_table(rungs),
         latencies_reused=sum("latency_from" in t.user_attrs for t in all_trials),
     )
+
+
+def _trials(storage: optuna.storages.RDBStorage, study_id: int) -> list[optuna.trial.FrozenTrial]:
+    if storage.engine.name not in stored.DIALECTS:
+        return storage.get_all_trials(study_id, deepcopy=False)
+    with storage.scoped_session() as session:
+        return stored.read_trials(session, study_id, (), -1)
 
 
 def _visible(trial: optuna.trial.FrozenTrial) -> bool:

@@ -28,6 +28,7 @@ from searchspace.space import Choice, SearchSpace
 
 GATED_SHARE = 0.8  # of the twin's time, until gated nets have been measured
 MOST = 50_000  # nets remembered
+MOST_LEARNT = 1000  # trials of a study that goes on, the newest
 
 
 class Forecast:
@@ -46,12 +47,11 @@ class Forecast:
 
     def learn(self, trials: Iterable[FrozenTrial], predictor: LatencyPredictor | None) -> None:
         """From the trials that were measured; a predictor that was fitted to them replaces the prior."""
-        for t in trials:
+        new = [t for t in trials if t.number not in self._read and t.state in (TrialState.COMPLETE, TrialState.PRUNED)
+               and "architecture" in t.user_attrs and t.user_attrs.get("latency_ms")]  # fmt: skip
+        self._read |= {t.number for t in new}
+        for t in new[-MOST_LEARNT:]:
             a = t.user_attrs
-            over = t.state in (TrialState.COMPLETE, TrialState.PRUNED)
-            if t.number in self._read or not over or "architecture" not in a or not a.get("latency_ms"):
-                continue
-            self._read.add(t.number)
             net = Architecture.from_dict(a["architecture"])
             row = dense_counts(net).sum(0)
             if not net.gates:

@@ -15,8 +15,9 @@ Only categorical parameters are modelled; others are drawn. No net that the stud
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -24,18 +25,26 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from study.surrogate.candidates import best_unseen
 from study.surrogate.codes import ABSENT, Codes, Learned, Params, Walked
-from study.surrogate.ehvi import Known, LogNormal, Staircase
 from study.surrogate.gp import GaussianProcess, Inputs
+from study.surrogate.question import START, Question
 
-START = 10  # nets spread over the costs, before any model
-POOL, NEAREST, SPREAD = 2000, 40, 1500  # random codes: to standardise attributes; of which a start net is chosen
+POOL = 2000  # random codes, to standardise attributes
 CLIP = 4.0  # standard deviations of an attribute
-MOST = 300  # observations that the model is fitted to
+MOST_WALKED = 1000  # trials of a study that goes on, the newest: of the others their parameters are taken as they are
 THOROUGH_EVERY = 5  # observations
 
 Floats = NDArray[np.float64]
+
+
+class Noted(NamedTuple):
+    """Of a trial: its choices (d,) as far as they are known, None where there are none; both objectives, if it has them, and
+    whether they keep to the constraints."""
+
+    row: Codes | None
+    key: bytes
+    values: list[float] | None
+    allowed: bool
 
 
 class ParetoGP(optuna.samplers.BaseSampler):
@@ -48,7 +57,8 @@ class ParetoGP(optuna.samplers.BaseSampler):
         walk = getattr(known, "walk", None)
         self._space: Learned = Walked(walk) if walk is not None else Learned()
         self._read: set[int] = set()  # numbers of finished trials
-        self._rows: tuple[int, dict[int, Codes]] = (0, {})  # for d choices: their codes by number
+        self._plain: set[int] = set()  # those that were not walked
+        self._noted: tuple[int, dict[int, Noted]] = (0, {})  # for d choices: of finished trials, by number
         self._facts: dict[bytes, Floats] = {}
         self._m = 1  # columns of `known`, once it has told something
         self._drawn: Codes | None = None  # random nets
@@ -77,20 +87,21 @@ class ParetoGP(optuna.samplers.BaseSampler):
             raise ValueError(f"pareto_gp needs a study with two objectives, this one has {len(study.directions)}")
         if not search_space or "fixed_params" in trial.system_attrs:
             return {}
-        row = _Ask(self, study, trial).answer()
+        row = Question(self, study, trial).answer()
         params = {} if row is None else self._space.params(row[None])[0]
         return {name: value for name, value in params.items() if name in search_space}
 
     # -- what the study has shown -------------------------------------------------------------------------------------
 
     def _look(self, study: optuna.Study) -> None:
-        for t in study.get_trials(deepcopy=False):
-            if t.number in self._read or not t.state.is_finished():
-                continue
-            self._read.add(t.number)
+        new = [t for t in study.get_trials(deepcopy=False) if t.number not in self._read and t.state.is_finished()]
+        self._read |= {t.number for t in new}
+        if isinstance(self._space, Walked):
+            self._plain |= {t.number for t in new[:-MOST_WALKED]}
+        for t in new:
             params = _categorical(t)
             choices = {name: t.distributions[name].choices for name in params}  # type: ignore[attr-defined]
-            if params and t.state == TrialState.COMPLETE:
+            if params and t.state == TrialState.COMPLETE and t.number not in self._plain:
                 self._space.see(params, choices)
             else:  # it may not have been asked everything, and tells nothing of conditions
                 for name in params:
@@ -98,17 +109,25 @@ class ParetoGP(optuna.samplers.BaseSampler):
         if isinstance(self._space, Walked):
             self.pool()  # many walks meet (nearly) all choices
 
-    def row(self, t: FrozenTrial) -> Codes | None:
-        """(d,): a trial's choices as far as they are known, those of a queued one too; None where there are none."""
-        if self._rows[0] != self._space.d:
-            self._rows = self._space.d, {}
-        row = self._rows[1].get(t.number)
-        if row is None:
-            params = _categorical(t) or t.system_attrs.get("fixed_params", {})
-            row = self._space.code(params) if params else np.full(self._space.d, ABSENT, dtype=np.int16)
+    def noted(self, t: FrozenTrial) -> Noted:
+        """What a trial says; kept of one that is finished."""
+        if self._noted[0] != self._space.d:
+            self._noted = self._space.d, {}
+        noted = self._noted[1].get(t.number)
+        if noted is None:
+            noted = self._note(t)
             if t.state.is_finished():
-                self._rows[1][t.number] = row
-        return row if (row != ABSENT).any() else None
+                self._noted[1][t.number] = noted
+        return noted
+
+    def _note(self, t: FrozenTrial) -> Noted:
+        params = _categorical(t) or t.system_attrs.get("fixed_params", {})  # those of a queued one, too
+        row = None
+        if params:
+            row = self._space.plain(params) if t.number in self._plain else self._space.code(params)
+            row = row if (row != ABSENT).any() else None
+        values = t.values if t.state == TrialState.COMPLETE and t.values and all(map(math.isfinite, t.values)) else None
+        return Noted(row, b"" if row is None else row.tobytes(), values, all(c <= 0 for c in t.constraints.values()))
 
     def facts(self, codes: Codes) -> Floats:
         """(n, m): what is known of nets, (n, 0) without `known`."""
@@ -176,162 +195,3 @@ def _logs(facts: Floats) -> Floats:
 
 def _categorical(t: FrozenTrial) -> Params:
     return {name: value for name, value in t.params.items() if isinstance(t.distributions[name], CategoricalDistribution)}
-
-
-class _Ask:
-    """One question of a study."""
-
-    def __init__(self, sampler: ParetoGP, study: optuna.Study, trial: FrozenTrial):
-        self.s, self.rng, self.space = sampler, sampler._rng, sampler._space
-        sampler.pool()
-        signs = [-1.0 if d == optuna.study.StudyDirection.MAXIMIZE else 1.0 for d in study.directions]
-        self.limit = getattr(sampler._known, "limit", None)
-        seen, codes, values, feasible, pending = set(), [], [], [], []
-        self.outside: list[tuple[float, float]] = []  # (error, cost) of nets that are no points of the space
-        for t in study.get_trials(deepcopy=False):
-            if t.number == trial.number:
-                continue
-            row = sampler.row(t)
-            if row is not None:
-                seen.add(row.tobytes())
-            done = t.state == TrialState.COMPLETE and t.values is not None and np.isfinite(t.values).all()
-            if done:
-                value = (signs[0] * t.values[0], signs[1] * t.values[1])
-                allowed = all(c <= 0 for c in t.constraints.values())
-                if row is not None:
-                    codes.append(row)
-                    values.append(value)
-                    feasible.append(allowed)
-                elif allowed:
-                    self.outside.append(value)
-            elif row is not None and t.state in (TrialState.RUNNING, TrialState.WAITING):
-                pending.append(row)
-        self.seen = seen
-        d = self.space.d
-        self.codes = np.array(codes, dtype=np.int16).reshape(len(codes), d)
-        self.pending = np.array(pending, dtype=np.int16).reshape(len(pending), d)
-        self.errors, self.costs = np.array(values).reshape(len(values), 2).T
-        self.feasible = np.array(feasible, dtype=bool)
-
-    def answer(self) -> Codes | None:
-        if len(self.codes) + len(self.pending) < START or len(self.codes) < 3:
-            return self.spread()
-        return self.improving()
-
-    def spread(self) -> Codes | None:
-        """Near the next target cost, the net farthest from those tried."""
-        codes = self.unseen(self.space.drawn(round(SPREAD * self.space.effort), self.rng))
-        if not len(codes):
-            return None
-        facts = self.s.facts(codes)
-        unknown = np.isnan(facts).any(1)
-        if unknown.any() and self.rng.random() < unknown.mean():
-            codes = codes[unknown]  # to learn what is asked there
-        elif facts.shape[1]:
-            within = self.allowed(facts)
-            codes, facts = codes[within], facts[within]
-            if not len(codes):
-                return None
-            target = self.s.targets(facts[:, 0])[(len(self.codes) + len(self.pending)) % START]
-            codes = codes[np.argsort(np.abs(facts[:, 0] - target), kind="stable")[:NEAREST]]
-        tried = np.concatenate([self.codes, self.pending])
-        if not len(tried):
-            return codes[int(self.rng.integers(len(codes)))]
-        apart = (codes[:, None] != tried[None]).sum(2).min(1)
-        ties = np.flatnonzero(apart == apart.max())
-        return codes[ties[int(self.rng.integers(len(ties)))]]
-
-    def allowed(self, facts: Floats) -> NDArray[np.bool_]:
-        return np.asarray(facts[:, 0] <= (self.limit or np.finfo(float).max))
-
-    def unseen(self, codes: Codes) -> Codes:
-        return codes[[row.tobytes() not in self.seen for row in codes]]
-
-    def improving(self) -> Codes | None:
-        s, known = self.s, self.s._known is not None
-        facts = s.facts(self.codes)
-        costs = facts[:, 0] if known else self.costs
-        inputs = s.inputs(self.codes, facts)
-        first = self.errors[:START]
-        reference = (self._worst_cost(costs), float(first.max()))
-        front_costs = np.append(self.costs[self.feasible], [c for _, c in self.outside])
-        front_errors = np.append(self.errors[self.feasible], [e for e, _ in self.outside])
-        stairs = Staircase.of(front_costs, front_errors, reference)
-        rows = self._subset(stairs)
-        error = _Model(s, "error", inputs[rows], self.errors[rows])
-        cost = None if known else _Model(s, "cost", inputs[rows], self.costs[rows])
-        s._fitted = len(rows)
-        if (usual := self._usually(error)) > reference[1]:
-            reference = (reference[0], usual)
-            stairs = Staircase.of(front_costs, front_errors, reference)
-        more = s.facts(self.pending)
-        told = ~np.isnan(more).any(1)  # another worker may be asking still, or have been killed at it
-        pending, more = self.pending[told], more[told]
-        if len(pending):  # taken as done, with what is expected of them
-            x = s.inputs(pending, more)
-            c = more[:, 0] if cost is None else cost.fantasise(x)
-            front_costs, front_errors = np.append(front_costs, c), np.append(front_errors, error.fantasise(x))
-            stairs = Staircase.of(front_costs, front_errors, reference)
-
-        def score(codes: Codes) -> Floats:
-            facts = s.facts(codes)
-            if not len(codes):
-                return np.zeros(0)
-            x = s.inputs(codes, facts)
-            gain = stairs.expected_improvement(
-                Known(np.minimum(facts[:, 0], np.finfo(float).max)) if cost is None else cost.at(x), error.at(x)
-            )
-            return np.where(self.allowed(facts), gain, -np.inf) if known else gain
-
-        return best_unseen(self._parents(stairs), self.seen, self.space, score, self.rng)
-
-    def _usually(self, error: _Model) -> float:
-        """An error that 19 of 20 random nets are expected to be below: what is worse than the worst of the first ten, and still
-        better than this, counts. Else the fast end of the front hangs on what the first ten happened to be."""
-        drawn = self.s._drawn
-        assert drawn is not None
-        expected = error.at(self.s.inputs(drawn, self.s.facts(drawn)))
-        return float(np.quantile(expected.floor + np.exp(expected.mu), 0.95))
-
-    def _worst_cost(self, costs: Floats) -> float:
-        if self.limit is not None:
-            return float(self.limit)
-        return float(max(costs[np.isfinite(costs)].max(initial=-np.inf), self.s.pool()[0].max(initial=-np.inf)))
-
-    def _parents(self, stairs: Staircase) -> Codes:
-        """Points of the space on the front so far, those still running among them."""
-        on = set(zip(stairs.costs, stairs.errors))
-        rows = [i for i in range(len(self.codes)) if self.feasible[i] and (self.costs[i], self.errors[i]) in on]
-        return self.codes[rows] if rows else self.codes[self.feasible]
-
-    def _subset(self, stairs: Staircase) -> NDArray[np.intp]:
-        """Of many observations: two thirds nearest to the staircase, the rest at random."""
-        n = len(self.codes)
-        if n <= MOST:
-            return np.arange(n)
-        level = np.append(stairs.reference[1], stairs.errors)[np.searchsorted(stairs.costs, self.costs, side="right")]
-        near = np.argsort(self.errors - level, kind="stable")
-        best, rest = near[: 2 * MOST // 3], near[2 * MOST // 3 :]
-        return np.sort(np.concatenate([best, self.rng.choice(rest, MOST - len(best), replace=False)]))
-
-
-class _Model:
-    """ln(value - floor), standardised, as a Gaussian process. The floor lies as far under the best value as the median over it:
-    what is left to gain shrinks with the best, and so does the scale on which it is looked at."""
-
-    def __init__(self, sampler: ParetoGP, key: str, inputs: Inputs, values: Floats):
-        best, middle = float(values.min()), float(np.median(values))
-        self.floor = best - max(middle - best, 1e-9 * max(1.0, abs(best)))
-        logs = np.log(values - self.floor)
-        self.mean, self.sd = float(logs.mean()), max(float(logs.std()), 1e-9)
-        self.gp = sampler.fit(key, inputs, (logs - self.mean) / self.sd)
-
-    def at(self, x: Inputs) -> LogNormal:
-        mean, sd = self.gp.posterior(x)
-        return LogNormal(self.floor, self.mean + self.sd * mean, self.sd * sd)
-
-    def fantasise(self, x: Inputs) -> Floats:
-        """Takes nets as observed with the value expected of them (the median), which is returned."""
-        z, _ = self.gp.posterior(x)
-        self.gp = self.gp.given(x, z)
-        return np.asarray(self.floor + np.exp(self.mean + self.sd * z))

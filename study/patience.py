@@ -26,6 +26,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 
+from analysis.stored import DIALECTS, read_trial, read_trials
 from study import bulk
 
 PATIENCE_S = 300.0
@@ -140,24 +141,27 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         self.set_trial_user_attrs(trial_id, {})
+        if self.engine.name not in DIALECTS:
+            plain = super().get_trial
+            return self.patience.insist(lambda _: plain(trial_id))
 
         def attempt(_: bool) -> FrozenTrial:
             with _create_scoped_session(self.scoped_session) as session:
-                return bulk.read_trial(session, trial_id)
+                return read_trial(session, trial_id)
 
         return self.patience.insist(attempt)
 
     def _get_trials(
         self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
     ) -> list[FrozenTrial]:
-        if states is not None:
+        if states is not None or self.engine.name not in DIALECTS:
             once = super()._get_trials
             return self.patience.insist(lambda _: once(study_id, states, included_trial_ids, trial_id_greater_than))
         ids = {i for i in included_trial_ids if i <= trial_id_greater_than}
 
         def attempt(_: bool) -> list[FrozenTrial]:
             with _create_scoped_session(self.scoped_session) as session:
-                return bulk.read_trials(session, study_id, ids, trial_id_greater_than)
+                return read_trials(session, study_id, ids, trial_id_greater_than)
 
         return self.patience.insist(attempt)
 

@@ -53,6 +53,7 @@ EDITED = 0.5  # share of proposals that are edits of front nets
 EDIT_TRIES = 30
 OWN = ("random", "pareto_gp")  # samplers without such edits: one draws, the other has the front's neighbours among its candidates
 WAIT_S = 0.2
+MOST_FITTED = 1000  # nets of a study that goes on, the newest, that the predictor learns from: of ten thousand it takes long
 
 
 class Searcher:
@@ -269,13 +270,14 @@ class Searcher:
             self.known.learn(trials, self.bench.predictor)
 
     def _fit_predictor(self, trials: list[FrozenTrial]) -> None:
-        for t in trials:
-            if t.state.is_finished() and t.number not in self.measured:
-                self.measured[t.number] = None
-                if is_row(t) and "architecture" in t.user_attrs:
-                    net = Architecture.from_dict(t.user_attrs["architecture"])
-                    if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
-                        self.measured[t.number] = net.without_gates(), ms
+        new = [t for t in trials if t.state.is_finished() and t.number not in self.measured]
+        self.measured |= dict.fromkeys(t.number for t in new[:-MOST_FITTED])
+        for t in new[-MOST_FITTED:]:
+            self.measured[t.number] = None
+            if is_row(t) and "architecture" in t.user_attrs:
+                net = Architecture.from_dict(t.user_attrs["architecture"])
+                if ms := t.user_attrs.get("dense_ms" if net.gates else "latency_ms"):
+                    self.measured[t.number] = net.without_gates(), ms
         static = [m for m in self.measured.values() if m is not None]
         more = len(static) > self.learnt_of * (1.1 if self.learnt_of > 50 else 1)  # a fit of thousands takes seconds
         if not more or len({net for net, _ in static}) < LEAST:

@@ -65,7 +65,7 @@ def test_a_room_does_not_know_what_it_should_not(room):
 
 
 def test_single_places():
-    """wandb in two files, Hydra in conf and the four scripts, optuna in analysis in one."""
+    """wandb in two files, Hydra in conf and the four scripts, optuna in analysis in the two that read storage."""
     files = [f for room in ROOMS for f in (ROOT / room).rglob("*.py")] + list(ROOT.glob("*.py"))
 
     def who(*names):
@@ -73,12 +73,12 @@ def test_single_places():
 
     assert who("wandb", "wandb_workspaces") <= {"study/tracking.py", "analysis/report.py", "analysis/wandb_report.py"}
     assert all(f.startswith("conf/") for f in who("hydra"))
-    assert {f for f in who("optuna") if f.startswith("analysis/")} == {"analysis/records.py"}
+    assert {f for f in who("optuna") if f.startswith("analysis/")} == {"analysis/records.py", "analysis/stored.py"}
 
 
-def test_study_knows_of_analysis_only_the_pareto_front():
+def test_study_knows_of_analysis_only_the_pareto_front_and_how_trials_are_read():
     for f in (ROOT / "study").rglob("*.py"):
-        assert {n for n in imports(f) if n.split(".")[0] == "analysis"} <= {"analysis.pareto"}, f
+        assert {n for n in imports(f) if n.split(".")[0] == "analysis"} <= {"analysis.pareto", "analysis.stored"}, f
 
 
 def test_analysis_knows_only_the_values_of_searchspace():

@@ -74,6 +74,8 @@ class Learned:
                 row[self._at[name]] = self._level[self._at[name]].get((type(value), value), ABSENT)
         return row
 
+    plain = code  # without a walk, in a space that has one
+
     def params(self, codes: Codes) -> list[Params]:
         names, choices = self.names, self.choices
         return [{names[i]: choices[i][k] for i, k in enumerate(row) if k >= 0} for row in codes.tolist()]
@@ -152,6 +154,9 @@ class Walked(Learned):
         self._first: dict[Hashable, Params] = {}
         self._of_trials: set[Hashable] = set()
         self._row: dict[bytes, Codes] = {}  # what repairing a row gave, where nothing was drawn
+        self._made: dict[
+            tuple[tuple[str, Any], ...], Mapping[str, Any]
+        ] = {}  # parameters of a trial -> those that stand for its net
 
     def see(self, params: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> None:
         for name in params:
@@ -164,8 +169,11 @@ class Walked(Learned):
         super().add(name, choices)
 
     def code(self, params: Mapping[str, Any]) -> Codes:
-        made, drawn = self._answered(params, None)
-        return super().code(made if not drawn else params)
+        key = tuple(params.items())
+        if (found := self._made.get(key)) is None:
+            made, drawn = self._answered(params, None)
+            found = self._made[key] = made if not drawn else dict(params)
+        return super().code(found)
 
     def repair(self, codes: Codes, rng: np.random.Generator) -> Codes:
         made = []

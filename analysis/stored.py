@@ -1,0 +1,115 @@
+"""Optuna's trials read in one statement: what a study of ten thousand trials, its report, and sixteen workers live on.
+
+Optuna's own storage builds an object a row. The tables are Optuna's, and so are the values that come out (tests/study/
+test_bulk.py reads both ways and compares). Only for DIALECTS: MySQL, say, cuts long documents off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from optuna import distributions
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Float, Integer, String, Text, bindparam, cast, func, literal, null, or_, select, union_all
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Session
+
+DIALECTS = ("postgresql", "sqlite")
+TRIAL, PARAM = models.TrialModel.__table__.c, models.TrialParamModel.__table__.c
+NOTED, OPTUNAS = models.TrialUserAttributeModel.__table__.c, models.TrialSystemAttributeModel.__table__.c
+VALUE, STEP = models.TrialValueModel.__table__.c, models.TrialIntermediateValueModel.__table__.c
+distribution_of = lru_cache(maxsize=None)(distributions.json_to_distribution)  # there are few, and nobody alters them
+
+
+def read_trials(session: Session, study_id: int, ids: Iterable[int], above: int) -> list[FrozenTrial]:
+    """The trials of a study with these ids (unfinished ones: as many as there are workers and plans) or with one above, by id."""
+    return _read(session, {"study": study_id, "ids": sorted(ids), "above": above})
+
+
+def read_trial(session: Session, trial_id: int) -> FrozenTrial:
+    """One trial; KeyError without it."""
+    study = session.connection().execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
+    if study is None or not (found := _read(session, {"study": study, "ids": [trial_id], "above": 2**31 - 1})):
+        raise KeyError(f"there is no trial {trial_id}")
+    return found[0]
+
+
+def _read(session: Session, chosen: Mapping[str, Any]) -> list[FrozenTrial]:
+    connection = session.connection()
+    parts: dict[int, dict[str, list[Any]]] = {}
+    # all at once: fetched one by one, rows take twice as long
+    for kind, id_, *row in connection.execute(_rows(connection.dialect.name), chosen).all():
+        if id_ not in parts:
+            parts[id_] = {"t": [], "u": [], "s": [], "p": [], "v": [], "i": []}
+        parts[id_][kind].append(row)
+    return [_frozen(id_, parts[id_]) for id_ in sorted(parts)]
+
+
+@lru_cache
+def _rows(dialect: str) -> Any:
+    """kind, trial, name, text, number, order: the trials and all that hangs on them, in one statement. The server writes the
+    attributes of a trial into one document: fetched and parsed one by one they cost workers and reports most of their time.
+    Numbers stay numbers, for SQLite writes them with 15 digits."""
+    if dialect == "postgresql":  # a list is one value there, and the statement stays the same whatever its length
+        among = TRIAL.trial_id == func.any(bindparam("ids", type_=postgresql.ARRAY(Integer)))
+    else:
+        among = TRIAL.trial_id.in_(bindparam("ids", expanding=True))
+    mine = TRIAL.study_id == bindparam("study")
+    ours = select(*TRIAL).where(mine, or_(among, TRIAL.trial_id > bindparam("above"))).cte("ours")
+    no_text, no_number, no_order = cast(null(), Text), cast(null(), Float(53)), cast(null(), Integer)
+
+    def each(kind: str, row: Any, *columns: Any) -> Any:
+        return select(literal(kind), row.trial_id, *columns).where(row.trial_id.in_(select(ours.c.trial_id)))
+
+    def attributes(kind: str, a: Any) -> Any:
+        text = "{" + func.aggregate_strings(_quoted(a.key) + ":" + a.value_json, ",") + "}"
+        return each(kind, a, no_text, text, no_number, no_order).group_by(a.trial_id)
+
+    times = func.coalesce(cast(ours.c.datetime_start, Text), "") + "|" + func.coalesce(cast(ours.c.datetime_complete, Text), "")
+    return union_all(
+        select(literal("t"), ours.c.trial_id, cast(ours.c.state, String), times, no_number, ours.c.number),
+        attributes("u", NOTED),
+        attributes("s", OPTUNAS),
+        each("p", PARAM, PARAM.param_name, PARAM.distribution_json, PARAM.param_value, PARAM.param_id),
+        each("v", VALUE, cast(VALUE.value_type, String), no_text, VALUE.value, VALUE.objective),
+        each("i", STEP, cast(STEP.intermediate_value_type, String), no_text, STEP.intermediate_value, STEP.step),
+    )
+
+
+def _quoted(text: Any) -> Any:
+    """As a JSON string."""
+    return '"' + func.replace(func.replace(text, "\\", "\\\\"), '"', '\\"') + '"'
+
+
+def _time(text: str) -> datetime | None:
+    """Stored without a zone, in UTC; Optuna tells local time, without one too."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).astimezone().replace(tzinfo=None) if text else None
+
+
+def _frozen(trial_id: int, parts: Mapping[str, list[Any]]) -> FrozenTrial:
+    ((state, times, _, number),) = parts["t"]
+    begun, over = map(_time, times.split("|"))
+    params = [(name, value, distribution_of(text)) for name, text, value, _ in sorted(parts["p"], key=lambda r: r[3])]
+    kinds = models.TrialValueModel.TrialValueType
+    infinite = models.TrialIntermediateValueModel
+    return FrozenTrial(
+        number=number,
+        state=TrialState[state],
+        value=None,
+        values=[models.TrialValueModel.stored_repr_to_value(value, kinds[kind])
+                for kind, _, value, _ in sorted(parts["v"], key=lambda r: r[3])] or None,
+        datetime_start=begun,
+        datetime_complete=over,
+        params={name: d.to_external_repr(value) for name, value, d in params},
+        distributions={name: d for name, _, d in params},
+        user_attrs=json.loads(parts["u"][0][1]) if parts["u"] else {},
+        system_attrs=json.loads(parts["s"][0][1]) if parts["s"] else {},
+        intermediate_values={step: infinite.stored_repr_to_intermediate_value(value, infinite.TrialIntermediateValueType[kind])
+                             for kind, _, value, step in parts["i"]},
+        trial_id=trial_id,
+    )  # fmt: skip
