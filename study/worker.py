@@ -53,7 +53,7 @@ EDITED = 0.5  # share of proposals that are edits of front nets
 EDIT_TRIES = 30
 OWN = ("random", "pareto_gp")  # samplers without such edits: one draws, the other has the front's neighbours among its candidates
 WAIT_S = 0.2
-MOST_FITTED = 1000  # nets of a study that goes on, the newest, that the predictor learns from: of ten thousand it takes long
+MOST_FITTED = 500  # nets of a study that goes on, the newest, that the predictor learns from: of ten thousand it takes long
 
 
 class Searcher:
