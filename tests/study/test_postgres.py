@@ -102,7 +102,7 @@ def test_a_server_that_goes_away_is_waited_for(tmp_path, server):
     process = search.start("n_trials=6", *FEW)
     wait_for(lambda: search.finished() >= 2, process)
     server.stop()
-    restart = threading.Timer(8, server.start)
+    restart = threading.Timer(30, server.start)
     restart.start()
     out, err = process.communicate(timeout=300)
     restart.join()
