@@ -17,8 +17,8 @@ from conf.command import InputError, command
 
 @command("measure")
 def main(config: dict[str, Any], folder: Path) -> str:
+    from study.measuring.sidebyside import measure_nets
     from study.settings import SettingsError, check_hardware
-    from study.sidebyside import measure_nets
 
     try:
         if config["resolution"] is not None and config["resolution"] < 1:
@@ -29,7 +29,7 @@ def main(config: dict[str, Any], folder: Path) -> str:
         if is_study(config, folder):
             return str(measure_again(config, folder))
         if config["nets"] == "pieces":
-            from study.pieces import measure_pieces
+            from study.measuring.pieces import measure_pieces
 
             return str(measure_pieces(config["hardware"], config["max_ms"], folder))
         nets = "small" if config["nets"] is None else config["nets"]
@@ -68,7 +68,7 @@ def measure_again(config: dict[str, Any], folder: Path) -> Path:
     """The nets of a study that are trained, under the settings of `hardware`; says so where more are to come."""
     from analysis.records import StudyError, read, storage_of
     from analysis.transfer import own_latency
-    from study.remeasure import measure_study
+    from study.measuring.remeasure import measure_study
 
     name = config["name"]
     try:

@@ -38,7 +38,7 @@ def main(config: dict[str, Any], folder: Path) -> str | None:
             if asked in OF_LECTURE:
                 if named is not None:
                     raise InputError(f"name={config['name']}: {key}={config[key]} is of no study; leave name= out")
-                from study.lecture import FACTS
+                from study.measuring.lecture import FACTS
 
                 return OF_LECTURE[asked](FACTS[asked](), outputs)
         except StudyError as error:

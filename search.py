@@ -15,10 +15,10 @@ from conf.command import InputError, command
 
 @command("search")
 def main(config: dict[str, Any], folder: Path) -> str:
-    from study.patience import StorageGone
-    from study.presence import last
     from study.search import search
     from study.settings import Settings, SettingsError
+    from study.storing.patience import StorageGone
+    from study.storing.presence import last
 
     try:
         settings = Settings.from_config(config)

@@ -14,7 +14,7 @@ from conf.command import InputError, command
 @command("train")
 def main(config: dict[str, Any], folder: Path) -> str:
     from study.settings import SettingsError
-    from study.train import train
+    from study.training.train import train
 
     try:
         return str(train(config, folder))

@@ -1,5 +1,5 @@
 """`report.py table=classics`: the lecture's tables recomputed, then every classic net: counted, published, trained here, measured
-here. Counting needs torch and comes from study/lecture.py; this puts it beside what lies in the output folders."""
+here. Counting needs torch and comes from study/measuring/lecture.py; this puts it beside what lies in the output folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAGES = {"sp": "SP", "hrl": "SP+HRL", "supervised": "at once", "none": ""}
 
 
 def classics_text(facts: dict[str, pd.DataFrame], outputs: Path) -> str:
-    """All tables. facts: as of study.lecture.classics(). StudyError for a file below `outputs` that cannot be read."""
+    """All tables. facts: as of study.measuring.lecture.classics(). StudyError for a file below `outputs` that cannot be read."""
     clocks, trained, nets = read_clocks(outputs), read_trained(outputs), facts["nets"]
     parts = [
         ("MobileNetV1, Table 1: the body", table_1(facts["body"])),

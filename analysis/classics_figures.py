@@ -19,7 +19,7 @@ from analysis.pieces import read_pieces
 def drawings(
     facts: Mapping[str, pd.DataFrame], outputs: Path, palette: Mapping[str, str], wide: bool = True
 ) -> dict[str, Drawing]:
-    """The figures by name. facts: "mobilenets" and "blocks", as of study.lecture.figures(). StudyError for a file below
+    """The figures by name. facts: "mobilenets" and "blocks", as of study.measuring.lecture.figures(). StudyError for a file below
     `outputs` that cannot be read."""
     pieces = read_pieces(outputs)
     return {

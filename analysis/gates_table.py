@@ -1,5 +1,5 @@
 """`report.py table=gates`: what SkipNet's gates cost against the blocks that they may skip, beside what the paper says (section
-3.1), computed from the built nets (study/lecture.py counts, for that needs torch)."""
+3.1), computed from the built nets (study/measuring/lecture.py counts, for that needs torch)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_PAPER = {"ff1": 38, "ff2": 110, "rnn": 110}  # the depth for which the paper 
 
 
 def gates_text(facts: dict[str, pd.DataFrame]) -> str:
-    """The tables and what they say in words. facts["gates"]: as of study.lecture.gates()."""
+    """The tables and what they say in words. facts["gates"]: as of study.measuring.lecture.gates()."""
     gates = facts["gates"].assign(share=lambda g: 100 * g["gate_macs"] / g["saved_macs"])
     kinds = list(dict.fromkeys((g["width_in"], g["width"], g["size"]) for g in gates.sort_values("width_in").to_dict("records")))
     rows = []

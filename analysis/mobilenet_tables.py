@@ -1,6 +1,6 @@
 """MobileNetV1's Tables 1, 2, 8 and 9 (arXiv:1704.04861), recomputed beside what the paper prints, as the lecture shows them.
 
-What is counted comes from study/lecture.py (the counting needs torch); what is printed from searchspace/published.py.
+What is counted comes from study/measuring/lecture.py (the counting needs torch); what is printed from searchspace/published.py.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SPOKEN = {"conv1x1": "conv 1x1", "depthwise": "conv dw 3x3", "conv": "conv 3x3",
 
 
 def table_1(body: pd.DataFrame) -> str:
-    """The body by layer; equal ones in a row stand once, with their number. body: as study.lecture.classics()["body"]."""
+    """The body by layer; equal ones in a row stand once, with their number. body: lecture.classics()["body"]."""
     rows = [_layer(layer) for layer in body.to_dict("records")]
     shown = [(*cells[:3], f"{n} x" if n > 1 else "", cells[3]) for cells, n in _folded(rows)]
     table = Table(("type / stride", "filter shape", "input size", "", "M mult-adds"), tuple(shown), frozenset({3, 4}))
@@ -51,7 +51,7 @@ def _folded(rows: Sequence[tuple[str, ...]]) -> list[tuple[tuple[str, ...], int]
 
 
 def table_2(types: pd.DataFrame) -> str:
-    """Mult-adds and weights by layer type, in percent, the paper's beside. types: as study.lecture.classics()["types"]."""
+    """Mult-adds and weights by layer type, in percent, the paper's beside. types: lecture.classics()["types"]."""
     macs, weights = types["macs"].sum(), types["weights"].sum()
     rows = []
     for kind in types.to_dict("records"):

@@ -1,6 +1,6 @@
 """The lecture's "MobileNet versions on CPU and GPU": published top-1 against latency measured here, a panel a setting.
 
-    drawing = mobilenets_figure(read_clocks(Path("outputs")), sizes, LIGHT)     # sizes: of study.lecture.mobilenets()
+    drawing = mobilenets_figure(read_clocks(Path("outputs")), sizes, LIGHT)     # sizes: of study.measuring.lecture.mobilenets()
 
 One marker a version, a line joins one width over its resolutions. A hollow marker's accuracy is that of a TF-slim checkpoint,
 for the papers plot these sizes without a table. What was not measured is said, not drawn.

@@ -1,5 +1,5 @@
 """What report.py prints: tables as text, figures as PNG, and one line for the best net under a budget. Most are of a study; some
-of the classic nets, which study/lecture.py counts."""
+of the classic nets, which study/measuring/lecture.py counts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ OF_TRAININGS: dict[tuple[str, str], Callable[[Path, Path | None], str]] = {
     ("table", "trainings"): lambda outputs, folder: trainings_text(outputs),
     ("figure", "trainings"): lambda outputs, folder: write_trainings(outputs),
 }
-# of the classic nets: what study/lecture.py counts for it (FACTS of the same key), the outputs folder -> what to print
+# of the classic nets: what study/measuring/lecture.py counts for it (FACTS of the same key), the outputs folder -> what to print
 OF_LECTURE: dict[tuple[str, str], Callable[[dict[str, pd.DataFrame], Path], str]] = {
     ("table", "classics"): classics_text,
     ("table", "gates"): lambda facts, outputs: gates_text(facts),

@@ -140,7 +140,7 @@ def _own_setting(record: Record) -> dict[str, Any]:
         "channels_last=false": hardware.get("channels_last", True) is False,
         "flush_l2=true": hardware.get("flush_l2", False),
     }
-    options = " ".join(word for word, said in unusual.items() if said)  # as study/remeasure.py writes it
+    options = " ".join(word for word, said in unusual.items() if said)  # as study/measuring/remeasure.py writes it
     precision = str(hardware.get("precision") or "fp32")
     return {"device": device, "chip": chip, "precision": precision, "options": options, "machine": "", **known}
 

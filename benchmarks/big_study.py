@@ -37,7 +37,7 @@ def fill(url: str, trials: int) -> None:
     from optuna.storages._rdb import models
     from sqlalchemy import insert, text
 
-    from study.storage import mine, open_storage, open_study
+    from study.storing.storage import mine, open_storage, open_study
 
     storage = open_storage(url)
     study = open_study(storage, "big", ["maximize", "minimize"])
@@ -88,8 +88,8 @@ import sys, time
 begun = time.perf_counter()
 sys.path[:0] = [{root!r}, {root!r} + "/benchmarks"]
 from workers import Asleep, measured
-import study.worker as worker
-from study.storage import open_storage, open_study
+import study.searcher as searching
+from study.storing.storage import open_storage, open_study
 from study.tracking import NoTracker
 imported = time.perf_counter()
 study = open_study(open_storage({url!r}), "big", ["maximize", "minimize"])
@@ -97,8 +97,8 @@ asked = []
 def quick(candidate, bench, seed, report, on_epoch):
     asked.append(time.perf_counter())
     return measured(candidate, bench, seed, report, on_epoch, 0.0)
-worker.run_trial = quick
-searcher = worker.Searcher(study, Asleep({more}), {sampler!r}, 0, "search", NoTracker(), edits={sampler!r} == "tpe")
+searching.run_trial = quick
+searcher = searching.Searcher(study, Asleep({more}), {sampler!r}, 0, "search", NoTracker(), edits={sampler!r} == "tpe")
 searcher.run()
 gaps = sorted(b - a for a, b in zip(asked, asked[1:]))
 print(asked[0] - begun, asked[0] - imported, 1e3 * gaps[len(gaps) // 2], 1e3 * gaps[-1])

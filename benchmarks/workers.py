@@ -61,8 +61,8 @@ def measured(candidate: Any, bench: Any, seed: int, report: Any, on_epoch: Any, 
 
 def work(url: str, index: int, ready: Any, go: Any, done_with: Any, out: Any) -> None:
     """One worker process: a real Searcher on the real storage, its time told apart by whom."""
-    import study.worker as worker
-    from study.storage import open_storage, open_study
+    import study.searcher as searching
+    from study.storing.storage import open_storage, open_study
     from study.tracking import NoTracker
 
     spent = {"storage": 0.0, "server": 0.0, "asleep": 0.0}
@@ -76,9 +76,9 @@ def work(url: str, index: int, ready: Any, go: Any, done_with: Any, out: Any) ->
         spent["asleep"] += time.perf_counter() - begun - (spent["storage"] - before)
         return found
 
-    worker.run_trial = asleep
+    searching.run_trial = asleep
     study = open_study(storage, "bench", ["maximize", "minimize"])
-    searcher = worker.Searcher(study, Asleep(TRIALS), "random", index, "search", NoTracker())  # type: ignore[arg-type]
+    searcher = searching.Searcher(study, Asleep(TRIALS), "random", index, "search", NoTracker())  # type: ignore[arg-type]
     spent.update(dict.fromkeys(spent, 0.0))
     ready.release()
     go.wait()
@@ -120,7 +120,7 @@ def _count_storage(spent: dict[str, float]) -> None:
 
         return call
 
-    from study.patience import PatientStorage
+    from study.storing.patience import PatientStorage
 
     for name in [n for n in vars(_CachedStorage) if not n.startswith("__") and callable(getattr(_CachedStorage, n))]:
         setattr(_CachedStorage, name, timed(getattr(_CachedStorage, name)))
@@ -160,7 +160,7 @@ def many() -> float:
     """Share of linear that sixteen workers reach."""
     load = os.getloadavg()[0]
     with Postgres() as server:
-        import study.worker  # noqa: F401  once, and nothing is computed before the fork: sixteen imports of torch take minutes
+        import study.searcher  # noqa: F401  once, and nothing is computed before the fork: sixteen imports of torch take minutes
 
         url, context = server.url("bench"), mp.get_context("fork")
         ready, go, done_with, out = context.Semaphore(0), context.Event(), context.Event(), context.Queue()

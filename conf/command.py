@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from conf.schema import GROUPS, SCHEMAS, register
-from study.secret import has_password, shown
+from study.storing.secret import has_password, shown
 
 Job = Callable[[dict[str, Any], Path], str | None]
 HERE = Path(__file__).parent

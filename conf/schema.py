@@ -71,8 +71,8 @@ class Trainer:
 
 @dataclass
 class Hrl:
-    """SkipNet's second stage (trainers/skipnet.py, study/stages.py). `skip_alpha`: null takes the net's own; `cost`: what a
-    gate's reward is worth, one | macs | time (measured here)."""
+    """SkipNet's second stage (trainers/skipnet.py, study/training/stages.py). `skip_alpha`: null takes the net's own; `cost`:
+    what a gate's reward is worth, one | macs | time (measured here)."""
 
     epochs: int = 5
     lr: float = MISSING

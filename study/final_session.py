@@ -24,7 +24,7 @@ from searchspace import card
 from searchspace.architecture import Architecture
 from study.finalists import candidate_of
 from study.folder import put
-from study.storage import is_alive, is_row, mine
+from study.storing.storage import is_alive, is_row, mine
 from study.trial import CALIBRATION, Bench, Candidate
 
 WAIT_S = 0.5

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import traceback
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from searchspace.architecture import Architecture
 from searchspace.complexity import count
 from study.halving import in_full
 from study.known import keep_finalist, known_finalist
-from study.patience import out_of_room
 from study.rungs import Plan
-from study.storage import FINALISTS, HALVING, is_row, mine, open_study
+from study.storing.failure import recorded
+from study.storing.storage import FINALISTS, HALVING, is_row, mine, open_study
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
@@ -79,15 +78,8 @@ def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: 
         nonlocal data
         data = data or load(d["name"], path=d["path"], fraction=d["fraction"], crop=d["crop"], flip=d["flip"], with_test=True)
         trial.set_user_attr("runner", mine())
-        try:
+        with recorded(trial):
             return _train(trial, bench, data, folder)
-        except (optuna.TrialPruned, UpdateFinishedTrialError):
-            raise
-        except Exception as error:
-            out_of_room(error)
-            trial.set_user_attr("reason", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
-            traceback.print_exc()
-            raise
 
     while True:
         states = [t.state for t in finals.get_trials(deepcopy=False)]

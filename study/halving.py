@@ -24,7 +24,6 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,9 +36,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from searchspace.architecture import Architecture
 from study.known import known_latency, known_top1, new_latency, new_top1
-from study.patience import out_of_room
 from study.rungs import Plan, going_on, order, ranks
-from study.storage import HALVING, MAX_RETRY, is_row, mine, open_study
+from study.storing.failure import recorded
+from study.storing.storage import HALVING, MAX_RETRY, is_row, mine, open_study
 from study.trial import Bench, Candidate
 
 WAIT_S = 0.2
@@ -198,15 +197,8 @@ class Halving:
         if not self._has_it(trial):
             trial.set_user_attr("withdrawn", True)
             raise optuna.TrialPruned
-        try:
+        with recorded(trial):
             return self._train(trial)
-        except UpdateFinishedTrialError:
-            raise
-        except Exception as error:
-            out_of_room(error)
-            trial.set_user_attr("reason", f"{type(error).__name__}: {' '.join(str(error).split())}"[:500])
-            traceback.print_exc()
-            raise
 
     def _has_it(self, trial: optuna.Trial) -> bool:
         """Whether this trial may do its job, which others may have chosen in the same moment: it writes the job down, and later

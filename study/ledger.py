@@ -29,7 +29,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
 from study.settings import Settings
-from study.storage import is_row
+from study.storing.storage import is_row
 
 ACCURACY, LATENCY = "accuracy", "latency"
 TRIES = 5  # of a write, against others that write the same row

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import front_mask
 from study.settings import Settings
-from study.storage import is_row
+from study.storing.storage import is_row
 
 
 @dataclass(frozen=True)

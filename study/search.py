@@ -28,14 +28,14 @@ from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
 from study.folder import SETTINGS, refuse_other_settings, remember
 from study.ledger import told
-from study.patience import Patience, PatientStorage, StorageGone
-from study.presence import Presence
 from study.progress import Progress, clock, progress
-from study.reaper import Reaper
-from study.secret import shown
 from study.settings import Settings, SettingsError
 from study.starts import STARTS, starts
-from study.storage import (
+from study.storing.patience import Patience, PatientStorage, StorageGone
+from study.storing.presence import Presence
+from study.storing.reaper import Reaper
+from study.storing.secret import shown
+from study.storing.storage import (
     CONTROL,
     FINALISTS,
     HALVING,

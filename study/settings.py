@@ -16,7 +16,7 @@ from searchspace.anchors import LISTS, UnknownNet
 from searchspace.architecture import ArchitectureError
 from searchspace.named import check, expand
 from searchspace.space import SPACES, SearchSpace, named_space
-from study.secret import stored
+from study.storing.secret import stored
 
 # may differ when a study goes on: how many, by whom, and what is told of it
 FREE = ("n_trials", "workers", "worker", "logger", "ledger")

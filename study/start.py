@@ -31,7 +31,7 @@ def die_with(parent: int) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its workers
     die_with(int(sys.argv[3]))
-    from study.patience import StorageGone
+    from study.storing.patience import StorageGone
     from study.worker import main
 
     try:

@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 from searchspace.architecture import Architecture
 from searchspace.neighbourhood import edited
 from searchspace.space import SearchSpace
-from study.storage import is_row
+from study.storing.storage import is_row
 
 STARTS = 8
 EDITS = (1, 2, 3)  # choices changed, each as likely

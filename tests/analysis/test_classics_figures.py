@@ -14,7 +14,7 @@ from analysis.palette import DARK, LIGHT, STAND_IN, png, svg
 from analysis.pieces import read_pieces
 from analysis.records import StudyError
 from searchspace.published import MOBILENETS, PUBLISHED
-from study import lecture
+from study.measuring import lecture
 
 SETTING = {"runtime": "onnxruntime", "threads": 1, "batch": 1, "precision": "fp32", "machine": "m1", "options": "", "busy": False,
            "device": "cpu", "chip": "AMD EPYC 7B13 with a long name", "measured_at": "2026-01-01"}  # fmt: skip

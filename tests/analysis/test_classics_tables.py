@@ -12,7 +12,7 @@ from analysis.document import Table
 from analysis.gates_table import gates_text
 from analysis.records import StudyError
 from analysis.trained import read_trained
-from study import lecture
+from study.measuring import lecture
 
 ROW = {"net": "mobilenet_v1", "latency_ms": 5.0, "low_ms": 4.9, "high_ms": 5.125, "macs_m": 568.740352, "runtime": "onnxruntime",
        "threads": 1, "batch": 1, "precision": "fp32", "machine": "m1", "measured_at": "2026-01-02", "busy": False,

@@ -275,7 +275,7 @@ def test_the_heat_map(study: tuple[Record, Path], wide: bool, settings: int) -> 
 
 def test_study_and_analysis_agree_on_the_table() -> None:
     from analysis.transfer import NEEDED
-    from study.remeasure import COLUMNS
-    from study.remeasure import SETTING as WRITTEN
+    from study.measuring.remeasure import COLUMNS
+    from study.measuring.remeasure import SETTING as WRITTEN
 
     assert SETTING == WRITTEN and set(NEEDED) <= set(COLUMNS)

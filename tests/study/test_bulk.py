@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState
 
 from benchmarks.servers import Postgres
-from study.storage import note, open_storage, open_study
+from study.storing.storage import note, open_storage, open_study
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning"

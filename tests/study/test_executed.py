@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from hardware.meter import Latency
 from hardware.spread import Spread
-from study.executed import COLUMNS, lines, table
 from study.final_session import latency_row
+from study.measuring.executed import COLUMNS, lines, table
 
 SPREAD = Spread(0.4123, 0.4, 0.52, (0, 0, 0, 32, 144, 80, 0, 0, 0), (None, None, None, 0.3, 0.41, 0.46, None, None, None))
 STATIC = Latency(0.4123, 0.4, 0.42, 9, "onnxruntime", "m1", False, "", None, 1, 1)

@@ -22,7 +22,7 @@ from study.halving import Halving, in_full, nets_of
 from study.known import new_top1
 from study.progress import progress
 from study.rungs import Plan
-from study.storage import HALVING, give_back_dead, is_row, open_storage, open_study
+from study.storing.storage import HALVING, give_back_dead, is_row, open_storage, open_study
 from study.trial import Candidate
 from tests.study.conftest import kill
 from trainers.checkpoint import Recipe

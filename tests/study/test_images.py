@@ -5,7 +5,7 @@ import pytest
 
 from searchspace import anchor, build
 from searchspace.card import load, save
-from study.images import images_for
+from study.measuring.images import images_for
 
 GATED = anchor("skipnet_20-rnn", resolution=16, in_channels=1)
 

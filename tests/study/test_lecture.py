@@ -1,7 +1,7 @@
 """What is counted for the lecture's tables, against the papers' numbers."""
 
-from study import lecture
-from study.lecture import counted_net
+from study.measuring import lecture
+from study.measuring.lecture import counted_net
 
 
 def test_gates():

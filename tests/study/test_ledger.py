@@ -21,7 +21,7 @@ from searchspace.network import build
 from study.known import keep_finalist, known_finalist
 from study.ledger import ACCURACY, LATENCY, Ledger, key_of, url_of_ledger
 from study.reuse import Reuse, code_digest, of_data, of_net
-from study.storage import open_storage, open_study
+from study.storing.storage import open_storage, open_study
 from study.trial import Candidate
 from tests.study.conftest import Search
 from trainers.checkpoint import Recipe

@@ -10,12 +10,12 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import exc, text
 
-from study.patience import Patience, PatientStorage, StorageGone, out_of_room, passing
-from study.reaper import LOOKS_SILENT, LOOKS_UNSIGNED, Reaper
 from study.search import other_kind
-from study.secret import has_password, shown, stored
 from study.settings import SettingsError
-from study.storage import give_back, mine, note, open_storage, open_study, queue_forgotten
+from study.storing.patience import Patience, PatientStorage, StorageGone, out_of_room, passing
+from study.storing.reaper import LOOKS_SILENT, LOOKS_UNSIGNED, Reaper
+from study.storing.secret import has_password, shown, stored
+from study.storing.storage import give_back, mine, note, open_storage, open_study, queue_forgotten
 from tests.study.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings(
@@ -135,7 +135,7 @@ def test_a_reaper_that_dies_in_the_middle_forgets_nothing(study, monkeypatch):
     study.enqueue_trial({"alpha": 0.5})
     trial = study.ask()
     with monkeypatch.context() as killed:
-        killed.setattr("study.storage._queue_again", lambda *a: None)
+        killed.setattr("study.storing.storage._queue_again", lambda *a: None)
         give_back(study, study.trials[trial.number])
     assert not study.get_trials(states=(TrialState.WAITING,))
     for _ in range(2):
@@ -168,7 +168,7 @@ def test_a_missing_driver_is_named_with_its_cure():
         open_storage("mysql+pymysql://me@host/db")
     code = (
         "import sys; sys.modules['psycopg'] = None\n"
-        "from study.storage import open_storage\n"
+        "from study.storing.storage import open_storage\n"
         "open_storage('postgresql+psycopg://me:s3cret@host/db')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -5,7 +5,18 @@ import pytest
 import torch
 
 from hardware.latency import Latency
-from study.pieces import ACTIVATION_SHAPE, ACTIVATIONS, BLOCKS, IN_A_ROW, STRIDES, beyond, block, chained, counted_blocks, framed
+from study.measuring.pieces import (
+    ACTIVATION_SHAPE,
+    ACTIVATIONS,
+    BLOCKS,
+    IN_A_ROW,
+    STRIDES,
+    beyond,
+    block,
+    chained,
+    counted_blocks,
+    framed,
+)
 from tests.test_command import run
 
 

@@ -3,7 +3,7 @@
 import os
 import time
 
-from study.presence import PEN, STALE_S, Presence, last
+from study.storing.presence import PEN, STALE_S, Presence, last
 
 
 def test_the_last_writes_and_only_one_of_two_that_end_together(tmp_path):

@@ -13,9 +13,9 @@ import torch
 
 import searchspace as ss
 from hardware.meter import Latency
-from study.pretrained import begun_from
 from study.settings import SettingsError
-from study.train import train
+from study.training.pretrained import begun_from
+from study.training.train import train
 from study.trial import Bench, Candidate
 from tests.study.conftest import ROOT
 

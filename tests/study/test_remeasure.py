@@ -14,8 +14,8 @@ from hardware.setting import Setting
 from searchspace import card
 from searchspace.anchors import anchor
 from searchspace.network import build
-from study import remeasure
-from study.remeasure import COLUMNS, left_out, measure_study
+from study.measuring import remeasure
+from study.measuring.remeasure import COLUMNS, left_out, measure_study
 from study.settings import SettingsError
 from tests.study.conftest import ROOT, Search
 

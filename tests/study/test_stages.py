@@ -6,7 +6,7 @@ import pytest
 import searchspace as ss
 from searchspace.complexity import count
 from study.settings import SettingsError
-from study.stages import stages_of, with_skip_alpha
+from study.training.stages import stages_of, with_skip_alpha
 from trainers.supervised import Recipe
 
 NET = ss.anchor("skipnet_20-ff2")

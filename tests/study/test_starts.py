@@ -7,15 +7,15 @@ import pytest
 from optuna.trial import TrialState
 
 import study.estimate as estimates
-import study.worker as worker
+import study.searcher as searching
 from searchspace.anchors import anchor
 from searchspace.architecture import Architecture
 from searchspace.space import SearchSpace
 from study.search import _queue_starts, _what_it_costs
 from study.starts import drawn, head_start, starts
-from study.storage import FINALISTS, is_row, open_storage, open_study
+from study.storing.storage import FINALISTS, is_row, open_storage, open_study
 from study.tracking import NoTracker
-from tests.study.test_worker import SPACE, FakeBench, measured, rows
+from tests.study.test_searcher import SPACE, FakeBench, measured, rows
 
 BIG = SearchSpace(classes=10, in_channels=1, resolutions=(16, 24))
 ANCHORS = [
@@ -64,8 +64,8 @@ def test_they_are_queued_once_and_not_for_random_search(study):
 
 
 def test_every_second_proposal_is_an_edit_of_the_front(study, monkeypatch):
-    monkeypatch.setattr(worker, "run_trial", measured)
-    worker.Searcher(study, FakeBench(30, BIG), "random", 0, "search", NoTracker(), edits=True).run()
+    monkeypatch.setattr(searching, "run_trial", measured)
+    searching.Searcher(study, FakeBench(30, BIG), "random", 0, "search", NoTracker(), edits=True).run()
     done = rows(study, TrialState.COMPLETE)
     edits = [t for t in done if "edit_of" in t.user_attrs]
     assert len(done) == 30 and 8 <= len(edits) <= 22
@@ -75,25 +75,25 @@ def test_every_second_proposal_is_an_edit_of_the_front(study, monkeypatch):
 
 
 def test_a_study_that_goes_on_does_not_propose_the_same_again(study, monkeypatch):
-    monkeypatch.setattr(worker, "run_trial", measured)
+    monkeypatch.setattr(searching, "run_trial", measured)
     for n in (10, 20):
-        worker.Searcher(study, FakeBench(n, BIG), "random", 0, "search", NoTracker()).run()
+        searching.Searcher(study, FakeBench(n, BIG), "random", 0, "search", NoTracker()).run()
     assert len(rows(study)) == 20 and sum(not is_row(t) for t in study.get_trials(deepcopy=False)) < 5
 
 
 def test_a_control_by_mult_adds_begins_as_the_search_did(study, monkeypatch):
-    monkeypatch.setattr(worker, "run_trial", measured)
+    monkeypatch.setattr(searching, "run_trial", measured)
     bench = FakeBench(6, BIG, control="macs")
     monkeypatch.setattr(
-        bench, "candidate", lambda name: worker.Candidate(anchor(name, resolution=16, classes=10, in_channels=1), name)
+        bench, "candidate", lambda name: searching.Candidate(anchor(name, resolution=16, classes=10, in_channels=1), name)
     )
     study.enqueue_trial(BIG.encode(ANCHORS[0]), user_attrs={"origin": "anchor", "net": "mobilenet_v1-0.25"})
     _queue_starts(settings(n_trials=6), BIG, study, [BIG.encode(ANCHORS[0])])
-    worker.Searcher(study, bench, "tpe", 0, "search", NoTracker(), edits=True).run()
+    searching.Searcher(study, bench, "tpe", 0, "search", NoTracker(), edits=True).run()
     control = open_study(study._storage, "s.control", ["maximize", "minimize"])
     for _ in range(2):
         head_start(control, study)
-    worker.Searcher(control, bench, "tpe", 0, "control", NoTracker(), edits=True).run()
+    searching.Searcher(control, bench, "tpe", 0, "control", NoTracker(), edits=True).run()
     begun = [t.user_attrs["id"] for t in rows(study) if t.user_attrs["origin"] == "search"][: study.user_attrs["starts"]]
     ours = rows(control)
     assert [t.user_attrs["id"] for t in ours][: len(begun)] == begun and len(begun) == 3
@@ -130,7 +130,7 @@ class Timed:
         monkeypatch.setattr(estimates, "images_per_s", speed)
 
     def candidate(self, name):
-        return worker.Candidate(None, name)
+        return searching.Candidate(None, name)
 
 
 def test_the_estimate_is_arithmetic(study, monkeypatch):

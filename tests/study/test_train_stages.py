@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.decisions import other_images
+from study.training.decisions import other_images
 
 ROOT = Path(__file__).parent.parent.parent
 SMALL = ["data=digits", "data.resolution=12", "logger=none", "hardware.spread_s=0", "epochs=2", "net=skipnet_8-rnn"]

@@ -7,10 +7,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import study.worker as worker
+import study.searcher as searching
 from searchspace.complexity import count
 from searchspace.space import SearchSpace
-from study.storage import give_back_dead, is_row, open_storage, open_study
+from study.storing.storage import give_back_dead, is_row, open_storage, open_study
 from study.tracking import NoTracker
 from study.trial import Candidate, Measurements, OverBudget
 
@@ -31,7 +31,7 @@ SPACE = SearchSpace(
 )
 
 
-DEAD = {"host": worker.mine()["host"], "pid": 2**22 + 1, "born": "1"}
+DEAD = {"host": searching.mine()["host"], "pid": 2**22 + 1, "born": "1"}
 pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning"
 )
@@ -66,8 +66,8 @@ def rows(study, state=None):
 
 @pytest.mark.parametrize("sampler", ["pareto_gp", "tpe", "nsga2", "random"])
 def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sampler):
-    monkeypatch.setattr(worker, "run_trial", measured)
-    worker.Searcher(study, FakeBench(1000), sampler, 0, "search", NoTracker()).run()
+    monkeypatch.setattr(searching, "run_trial", measured)
+    searching.Searcher(study, FakeBench(1000), sampler, 0, "search", NoTracker()).run()
     ids = [t.user_attrs["id"] for t in rows(study)]
     assert len(ids) == len(set(ids)) == SPACE.size() == 32
     assert "used up" in study.user_attrs["ended"]
@@ -75,21 +75,21 @@ def test_the_space_is_used_up_and_every_net_trained_once(study, monkeypatch, sam
 
 @pytest.mark.parametrize("sampler", ["pareto_gp", "tpe", "nsga2", "gp", "random"])
 def test_every_sampler_walks_the_mobile_space(study, monkeypatch, sampler):
-    monkeypatch.setattr(worker, "run_trial", measured)
+    monkeypatch.setattr(searching, "run_trial", measured)
     big = SearchSpace(classes=2, in_channels=1, resolutions=(16, 24))
-    worker.Searcher(study, FakeBench(14, big), sampler, 0, "search", NoTracker()).run()
+    searching.Searcher(study, FakeBench(14, big), sampler, 0, "search", NoTracker()).run()
     assert len({t.user_attrs["id"] for t in rows(study, TrialState.COMPLETE)}) == 14
 
 
 def test_a_control_by_mult_adds_searches_by_them_and_records_both(study, monkeypatch):
-    monkeypatch.setattr(worker, "run_trial", measured)
-    worker.Searcher(study, FakeBench(3, control="macs"), "tpe", 0, "control", NoTracker()).run()
+    monkeypatch.setattr(searching, "run_trial", measured)
+    searching.Searcher(study, FakeBench(3, control="macs"), "tpe", 0, "control", NoTracker()).run()
     for t in rows(study, TrialState.COMPLETE):
         assert t.values[1] == t.user_attrs["macs_m"] != t.user_attrs["latency_ms"] and t.user_attrs["origin"] == "control"
 
 
 def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "run_trial", measured)
+    monkeypatch.setattr(searching, "run_trial", measured)
     url = f"sqlite:///{tmp_path / 'study.db'}"
     open_study(open_storage(url), "s", ["maximize", "minimize"]).enqueue_trial(
         {}, user_attrs={"origin": "anchor", "net": "mine:net"}
@@ -98,7 +98,7 @@ def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
 
     def work(index):
         study = open_study(open_storage(url), "s", ["maximize", "minimize"])
-        worker.Searcher(study, FakeBench(9, big), "random", index, "search", NoTracker()).run()
+        searching.Searcher(study, FakeBench(9, big), "random", index, "search", NoTracker()).run()
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
     [t.start() for t in threads]
@@ -122,8 +122,8 @@ def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
             raise OverBudget("9 ms is over max_latency_ms=1: not trained", 9.0)
         return measured(candidate, bench, seed, report, on_epoch)
 
-    monkeypatch.setattr(worker, "run_trial", sometimes)
-    worker.Searcher(study, FakeBench(3, budget=1.0), "tpe", 0, "search", NoTracker()).run()
+    monkeypatch.setattr(searching, "run_trial", sometimes)
+    searching.Searcher(study, FakeBench(3, budget=1.0), "tpe", 0, "search", NoTracker()).run()
     assert len(rows(study, TrialState.COMPLETE)) == 3 and len(calls) == len(set(calls)) == 9
     failed, over = rows(study, TrialState.FAIL), rows(study, TrialState.PRUNED)
     assert len(failed) == len(over) == 3
@@ -142,28 +142,28 @@ def test_the_predictor_learns_from_what_was_measured(study, monkeypatch):
             measured(candidate, bench, seed, report, on_epoch), latency_ms=0.1 + count(candidate.architecture).macs / 1e9
         )
 
-    monkeypatch.setattr(worker, "run_trial", timed)
+    monkeypatch.setattr(searching, "run_trial", timed)
     big = SearchSpace(classes=2, in_channels=1, resolutions=(16, 24), gates=("none",))
-    worker.Searcher(study, FakeBench(24, big, budget=9.0), "random", 0, "search", NoTracker()).run()
+    searching.Searcher(study, FakeBench(24, big, budget=9.0), "random", 0, "search", NoTracker()).run()
     assert seen == [None] * 8 + list(range(8, 24))
     told = study.user_attrs["predictor"]
     assert told["n"] == 23 and 0 < told["error"] <= told["upper"] and told["tau"] > 0.5
 
 
 def test_a_seen_proposal_is_answered_from_the_record(study, monkeypatch):
-    monkeypatch.setattr(worker, "run_trial", measured)
+    monkeypatch.setattr(searching, "run_trial", measured)
     monkeypatch.setattr(
-        worker,
+        searching,
         "make",
         lambda name, seed, known=None: optuna.samplers.PartialFixedSampler(
             {"alpha": 0.25, "activation": "relu", "s0.se": False, "s1.se": False, "s2.se": False},
             optuna.samplers.RandomSampler(seed=seed),
         ),
     )
-    worker.Searcher(study, FakeBench(2), "any", 0, "search", NoTracker()).run()
+    searching.Searcher(study, FakeBench(2), "any", 0, "search", NoTracker()).run()
     trained = rows(study)
     hidden = [t for t in study.get_trials(deepcopy=False) if not is_row(t)]
-    assert len(trained) == 1 and len(hidden) == worker.REPEATS_BEFORE_END
+    assert len(trained) == 1 and len(hidden) == searching.REPEATS_BEFORE_END
     assert all(t.values == trained[0].values and t.user_attrs["duplicate_of"] == trained[0].number for t in hidden)
     assert study.user_attrs["ended"] == "200 proposals in a row brought no new net"
 
@@ -176,15 +176,15 @@ def test_a_dead_process_gives_its_trial_back(study, monkeypatch):
     trial.set_user_attr("runner", DEAD)
     trial.set_user_attr("origin", "search")
     living = study.ask()
-    living.set_user_attr("runner", worker.mine())
+    living.set_user_attr("runner", searching.mine())
     assert give_back_dead(study, private=True) == 1
     assert study.trials[trial.number].state == TrialState.FAIL and "killed" in study.trials[trial.number].user_attrs["reason"]
     assert study.trials[living.number].state == TrialState.RUNNING
     waiting = study.get_trials(states=(TrialState.WAITING,))
     assert len(waiting) == 1 and waiting[0].user_attrs["retry_of"] == trial.number and waiting[0].user_attrs["tries"] == 2
     study.tell(living.number, state=TrialState.FAIL)
-    monkeypatch.setattr(worker, "run_trial", measured)
-    worker.Searcher(study, FakeBench(1), "tpe", 0, "search", NoTracker()).run()
+    monkeypatch.setattr(searching, "run_trial", measured)
+    searching.Searcher(study, FakeBench(1), "tpe", 0, "search", NoTracker()).run()
     (done,) = rows(study, TrialState.COMPLETE)
     assert SPACE.encode(SPACE.decode(done.params)) == params
 

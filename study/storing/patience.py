@@ -5,7 +5,7 @@ is tried again for PATIENCE_S with growing pauses, by workers and parents alike.
 line: nothing that was finished is lost, and the same command goes on.
 
 Tried again after a connection broke in the middle of a commit, an operation may have happened already. Attributes are the same
-written twice; a trial made twice leaves one that nobody runs, which the reaper ends (study/reaper.py).
+written twice; a trial made twice leaves one that nobody runs, which the reaper ends (study/storing/reaper.py).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 
 from analysis.stored import DIALECTS, read_trial, read_trials
-from study import bulk
+from study.storing import bulk
 
 PATIENCE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0

@@ -30,8 +30,8 @@ from searchspace.classics.nasnet import NormalCell, ReductionCell
 from searchspace.classics.shufflenet_v1 import Unit
 from searchspace.complexity import count
 from study.folder import put
+from study.measuring.sidebyside import place, session, with_earlier
 from study.settings import SettingsError
-from study.sidebyside import place, session, with_earlier
 
 CHANNELS, SIZE = 192, 28  # of the map that comes in; with stride 2 twice the channels go out on half the size
 BLOCKS = ("nasnet", "mobilenet", "shufflenet", "mobilenet_v2")  # in the order of the figure

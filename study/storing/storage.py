@@ -1,8 +1,8 @@
 """Where a study lives: opening it, making it once, giving the trials of dead processes back.
 
 SQLite in the output folder by default; any RDB URL. A trial carries the host and process that runs it: on this machine a
-trial of a dead process is given back at once, on others the heartbeat does it (study/reaper.py). A storage that is away is
-waited for (study/patience.py).
+trial of a dead process is given back at once, on others the heartbeat does it (study/storing/reaper.py). A storage that is away
+is waited for (study/storing/patience.py).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from study.patience import Patience, PatientStorage
-from study.secret import shown
 from study.settings import Settings, SettingsError
+from study.storing.patience import Patience, PatientStorage
+from study.storing.secret import shown
 
 HEARTBEAT_S, GRACE_S, MAX_RETRY = 30, 120, 2
 FINALISTS, CONTROL, HALVING = ".finalists", ".control", ".halving"

@@ -28,9 +28,9 @@ from searchspace.inputs import input_of
 from searchspace.named import expand, resolve
 from searchspace.network import Network
 from searchspace.published import usual_resolution
-from study import executed
 from study.folder import put
-from study.images import images_for
+from study.measuring import executed
+from study.measuring.images import images_for
 from study.settings import SettingsError
 
 Tell = Callable[[str | None, int], None]  # called with a step (or None) and the rounds done

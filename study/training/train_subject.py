@@ -19,8 +19,6 @@ from searchspace.anchors import UnknownNet
 from searchspace.architecture import ArchitectureError
 from searchspace.named import does_not_fit
 from searchspace.network import Network
-from study.controls import control_of
-from study.pretrained import begun_from
 from study.settings import (
     Settings,
     SettingsError,
@@ -31,7 +29,9 @@ from study.settings import (
     check_seed,
     check_trainer,
 )
-from study.stages import Stage, check_stages, stages_of, with_skip_alpha
+from study.training.controls import control_of
+from study.training.pretrained import begun_from
+from study.training.stages import Stage, check_stages, stages_of, with_skip_alpha
 from study.trial import Bench, Candidate
 from trainers.data import DataError, load
 from trainers.objectives import Objective

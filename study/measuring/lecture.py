@@ -48,7 +48,7 @@ def classics() -> dict[str, pd.DataFrame]:
 def figures() -> dict[str, pd.DataFrame]:
     """mobilenets: columns NETS, every MobileNet of which an accuracy is published, at its size; blocks: as of
     study.pieces.counted_blocks()."""
-    from study.pieces import counted_blocks  # knows the meter, which no table needs
+    from study.measuring.pieces import counted_blocks  # knows the meter, which no table needs
 
     nets = pd.DataFrame([counted_net(name) for name in MOBILENETS], columns=list(NETS))
     return {"mobilenets": nets, "blocks": counted_blocks()}

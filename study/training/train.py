@@ -22,15 +22,15 @@ from hardware.export import ExportError
 from searchspace import card
 from searchspace.inputs import is_normalised
 from searchspace.network import Network, sharpened
-from study.curve import Curve
-from study.decisions import other_images, told, write_decisions
 from study.final_session import int8_accuracy, latency_row, update_card
 from study.finalists import save
 from study.folder import put, refuse_other_settings, remember
 from study.settings import SettingsError
-from study.stages import Stage
 from study.tracking import check_login, tracker
-from study.train_subject import Subject, settings_of, subject_of
+from study.training.curve import Curve
+from study.training.decisions import other_images, told, write_decisions
+from study.training.stages import Stage
+from study.training.train_subject import Subject, settings_of, subject_of
 from study.trial import Bench
 from trainers.data import ImageData
 from trainers.judged import judge

@@ -23,10 +23,10 @@ from searchspace.architecture import Architecture, ArchitectureError
 from searchspace.card import CardError
 from searchspace.card import load as load_net
 from searchspace.named import resolve
-from study import executed
 from study.folder import put
+from study.measuring import executed
+from study.measuring.sidebyside import measured, session, show
 from study.settings import SettingsError, import_plugins
-from study.sidebyside import measured, session, show
 from study.trial import deployed_sample
 from trainers.data import DataError, look
 from trainers.data import load as load_data

@@ -1,0 +1,1 @@
+"""`measure.py`, and what the lecture's tables need counted and timed."""

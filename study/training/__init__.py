@@ -1,0 +1,1 @@
+"""One net trained, `train.py`: its stages, its controls, what it decides."""
