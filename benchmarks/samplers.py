@@ -21,12 +21,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy: its threads wait for each other on matrices as small as these
 
 import numpy as np
 
