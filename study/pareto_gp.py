@@ -62,6 +62,7 @@ class ParetoGP(optuna.samplers.BaseSampler):
         self._facts: dict[bytes, Floats] = {}
         self._m = 1  # columns of `known`, once it has told something
         self._drawn: Codes | None = None  # random nets
+        self._form = (0, 0)  # of the space, when they were drawn
         self._pool: tuple[int, Floats, Floats, Floats] | None = None  # for a version: known costs, attributes' mean and sd
         self._targets: Floats | None = None
         self._logs: dict[str, Floats] = {}  # hyperparameters of the last fits
@@ -161,11 +162,11 @@ class ParetoGP(optuna.samplers.BaseSampler):
     def pool(self) -> tuple[Floats, Floats, Floats]:
         """Known costs of random nets that are allowed, mean and sd of the logs of what is known."""
         drawn, version = self._drawn, getattr(self._known, "version", 0)
-        if drawn is None or drawn.shape[1] != self._space.d:
+        if drawn is None or self._form != self._space.form():
             drawn = self._space.drawn(round(POOL * self._space.effort), self._rng)
             if self._space.d != drawn.shape[1]:  # walking showed more choices
                 drawn = self._space.drawn(round(POOL * self._space.effort), self._rng)
-            self._drawn, self._pool = drawn, None
+            self._drawn, self._pool, self._form = drawn, None, self._space.form()
         if self._pool is None or self._pool[0] != version:
             self._facts.clear()
             facts = self.facts(drawn)

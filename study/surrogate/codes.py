@@ -42,6 +42,7 @@ class Learned:
         self._rules: list[tuple[tuple[int, ...], dict[tuple[int, ...], bool]] | None] = []  # None: always asked
         self._order: list[int] = []
         self._stale = False
+        self._learnt = 0  # times that the rules were learnt
 
     def see(self, params: Mapping[str, Any], choices: Mapping[str, Sequence[Any]]) -> None:
         """A complete parameter set and the range of each of its choices."""
@@ -65,6 +66,12 @@ class Learned:
     @property
     def d(self) -> int:
         return len(self.names)
+
+    def form(self) -> tuple[int, int]:
+        """Another one: rows drawn before are no longer what would be drawn."""
+        if self._stale:
+            self._learn()
+        return self.d, self._learnt
 
     def code(self, params: Mapping[str, Any]) -> Codes:
         """(d,); foreign names and values are left out."""
@@ -105,6 +112,7 @@ class Learned:
     def _learn(self) -> None:
         """A rule for each choice, from all sets seen."""
         self._stale = False
+        self._learnt += 1
         rows = np.array([self.code(p) for p in self._seen])
         there = rows != ABSENT
         self._rules = [None] * self.d

@@ -94,6 +94,8 @@ class Question:
 
     def improving(self) -> Codes | None:
         s, known = self.s, self.s._known is not None
+        if (unclear := self._unclear()) is not None:
+            return unclear
         few = len(self.codes) <= MOST  # of thousands it would take long to tell what is known
         costs = s.facts(self.codes)[:, 0] if known and few else self.costs
         first = self.errors[:START]
@@ -129,6 +131,17 @@ class Question:
             return np.where(self.allowed(facts), gain, -np.inf) if known else gain
 
         return best_unseen(self._parents(stairs), self.seen, self.space, score, self.rng)
+
+    def _unclear(self) -> Codes | None:
+        """Now and then a random net of which `known` cannot tell because a choice is missing: while no trial shows that the
+        choice is asked there, no such net could be looked at again."""
+        drawn = self.s._drawn
+        assert drawn is not None
+        unclear = drawn[np.isnan(self.s.facts(drawn)).any(1)]
+        if not len(unclear) or self.rng.random() >= len(unclear) / len(drawn):
+            return None
+        unclear = self.unseen(unclear)
+        return unclear[int(self.rng.integers(len(unclear)))] if len(unclear) else None
 
     def _usually(self, error: Excess) -> float:
         """An error that 19 of 20 random nets are expected to be below: what is worse than the worst of the first ten, and still

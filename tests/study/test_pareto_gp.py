@@ -105,6 +105,34 @@ def test_conditions_are_learnt_from_trials_alone():
         assert set(asked) == set(params)
 
 
+class Shy(Told):
+    """Cannot tell of a net with x0 = a until one was tried: as where it seems that a choice which is asked there is not."""
+
+    version = 0
+
+    def __call__(self, params):
+        if not self.version and any(p["x0"] == "a" for p in params):
+            raise KeyError("something else that is asked there")
+        return super().__call__(params)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_what_known_cannot_tell_of_is_not_shut_off(seed):
+    known = Shy()
+    study = optuna.create_study(directions=["maximize", "minimize"])
+    for k in range(12):
+        study.enqueue_trial({"x0": LETTERS[1 + k % 3], "x1": LETTERS[k % 4], "size": 1 + k % 3})
+    run(ParetoGP(seed, known), 12, study)
+    sampler = ParetoGP(seed, known)
+    for _ in range(30):
+        run(sampler, 1, study)
+        known.version = int(study.trials[-1].params["x0"] == "a")
+        if known.version:
+            break
+    assert known.version
+    run(sampler, 5, study)  # and it goes on with what it has learnt
+
+
 def test_nothing_over_the_limit_is_proposed_and_nothing_infeasible_is_on_the_front():
     known = Walks(limit=6.0)
     study = run(ParetoGP(2, known), 30, limit=6.0)
