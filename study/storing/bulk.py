@@ -1,11 +1,12 @@
-"""What a trial has chosen and noted, written in one transaction: Optuna's own storage takes one a row. The other half, reading,
-is analysis/stored.py.
+"""What a trial has chosen and noted, and that it is over, each written in one transaction: Optuna's own storage takes one a row.
+The other half, reading, is analysis/stored.py.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,8 @@ from optuna import distributions
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
-from sqlalchemy import bindparam, insert, select
+from optuna.trial import TrialState
+from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -42,6 +44,29 @@ def write(session: Session, dialect: str, trial_id: int, params: Sequence[Param]
     _insert(session, dialect, models.TrialParamModel, ("trial_id", "param_name"), told)
     noted = [{"trial_id": trial_id, "key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
     _insert(session, dialect, models.TrialUserAttributeModel, ("trial_id", "key"), noted)
+
+
+def move(session: Session, dialect: str, trial_id: int, state: TrialState, values: Sequence[float] | None) -> bool:
+    """A trial's state and values. False when it was to run and is no longer waiting, UpdateFinishedTrialError if it is over."""
+    connection = session.connection()
+    now, told = datetime.now(UTC).replace(tzinfo=None), {"state": state}
+    times = {"datetime_start": now} if state == TrialState.RUNNING else {"datetime_complete": now} if state.is_finished() else {}
+    open_ = [TrialState.WAITING] if state == TrialState.RUNNING else [TrialState.WAITING, TrialState.RUNNING]
+    table = models.TrialModel.__table__
+    moved = connection.execute(update(table).where(TRIAL.trial_id == trial_id, TRIAL.state.in_(open_)).values(**told, **times))
+    if not moved.rowcount:
+        is_ = connection.execute(_STATE, {"id": trial_id}).scalar()
+        if is_ is None:
+            raise KeyError(f"there is no trial {trial_id}")
+        if is_.is_finished():
+            raise UpdateFinishedTrialError(f"the trial {trial_id} is over")
+        return False
+    rows = []
+    for objective, value in enumerate(values or ()):
+        number, kind = models.TrialValueModel.value_to_stored_repr(value)
+        rows.append({"trial_id": trial_id, "objective": objective, "value": number, "value_type": kind})
+    _insert(session, dialect, models.TrialValueModel, ("trial_id", "objective"), rows)
+    return True
 
 
 def _insert(session: Session, dialect: str, model: Any, key: tuple[str, ...], rows: list[dict[str, Any]]) -> None:

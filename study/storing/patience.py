@@ -97,18 +97,21 @@ class PatientStorage(optuna.storages.RDBStorage):
         super().__init__(url, **arguments)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
-        self.set_trial_user_attrs(trial_id, {})
-        once = super().set_trial_state_values
-
         def attempt(again: bool) -> bool:
             try:
-                return once(trial_id, state, values)
+                with _create_scoped_session(self.scoped_session) as session:
+                    if params := self.chosen.get(trial_id):
+                        bulk.write(session, self.engine.name, trial_id, params, {})
+                    return bulk.move(session, self.engine.name, trial_id, state, values)
             except UpdateFinishedTrialError:
+                self.chosen.pop(trial_id, None)
                 if again and self.get_trial(trial_id).state == state:
                     return True  # the attempt before went through, its answer did not
                 raise
 
-        return self.patience.insist(attempt)
+        moved = self.patience.insist(attempt)
+        self.chosen.pop(trial_id, None)
+        return moved
 
     def set_trial_user_attrs(self, trial_id: int, attrs: Mapping[str, Any]) -> None:
         """Several attributes, and the parameters chosen meanwhile, in one transaction: a commit is what a trial pays for."""

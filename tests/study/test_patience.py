@@ -1,5 +1,6 @@
 """A storage that is away, busy or full; trials whose worker is gone elsewhere; passwords. Without a server."""
 
+import contextlib
 import errno
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from sqlalchemy import exc, text
 
 from study.search import other_kind
 from study.settings import SettingsError
+from study.storing import bulk, patience
 from study.storing.patience import Patience, PatientStorage, StorageGone, out_of_room, passing
 from study.storing.reaper import LOOKS_SILENT, LOOKS_UNSIGNED, Reaper
 from study.storing.secret import has_password, shown, stored
@@ -80,19 +82,27 @@ def backend(study) -> PatientStorage:
 
 def test_a_completion_whose_answer_was_lost_counts_once(study, monkeypatch):
     trial = study.ask()
-    plain = optuna.storages.RDBStorage.set_trial_state_values
-    lost = []
+    trial.suggest_categorical("a", [1, 2])  # written with the completion
+    plain, transaction = bulk.move, patience._create_scoped_session
+    moved, lost = [], []
 
-    def answer_lost(self, *arguments):
-        done = plain(self, *arguments)
-        if not lost:
+    def move(*arguments):
+        moved.append(True)
+        return plain(*arguments)
+
+    @contextlib.contextmanager
+    def answer_lost(*arguments):
+        with transaction(*arguments) as session:
+            yield session
+        if moved and not lost:
             lost.append(True)
             raise AWAY
-        return done
 
-    monkeypatch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", answer_lost)
+    monkeypatch.setattr(bulk, "move", move)
+    monkeypatch.setattr(patience, "_create_scoped_session", answer_lost)
     study.tell(trial, (50.0, 1.0))
-    assert lost and study.trials[0].state == TrialState.COMPLETE and study.trials[0].values == [50.0, 1.0]
+    (done,) = study.trials
+    assert lost and done.state == TrialState.COMPLETE and done.values == [50.0, 1.0] and done.params == trial.params
 
 
 def test_attributes_are_written_together_and_seen_by_the_trial(study):
