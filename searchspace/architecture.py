@@ -174,12 +174,14 @@ class Architecture:
     def __post_init__(self) -> None:
         self.stem.check("stem")
         _require(len(self.stages) > 0, "stages", "there is none")
-        channels, first = self.stem.out, True
+        channels, first, last = self.stem.out, True, None
         for i, stage in enumerate(self.stages):
             _require(len(stage.blocks) > 0, f"stages[{i}].blocks", "there is none")
             for j, block in enumerate(stage.blocks):
                 at = f"stages[{i}].blocks[{j}]"
-                block.check(at)
+                if block is not last:  # a stage may repeat one and the same
+                    block.check(at)
+                    last = block
                 if block.gate:
                     _require(not first, f"{at}.gate", "the first block has no block before it whose output a gate could read")
                     _require(block.has_shortcut(channels), f"{at}.gate", "this block has no shortcut, so it cannot be skipped")

@@ -16,6 +16,7 @@ import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 from searchspace.architecture import FAMILIES, Architecture, ArchitectureError, Block, Head, Stage, Stem, can_share
@@ -112,17 +113,20 @@ class SearchSpace:
             blocks: list[Block] = []
             widths_in: list[int] = []
             for j in range(depth):
-                hidden = divisible(channels * expansion) if expansion > 1 else channels
-                expands = FAMILIES[family].expands
-                seen_by_se = hidden if expands else (channels if family == "separable" else width)
-                blocks.append(Block(family, width, strides[i + 1] if j == 0 else 1, kernel, hidden if expands else 0,
-                                    squeeze(seen_by_se) if excite else 0, acts))  # fmt: skip
+                if j < 2:  # the others are as the second
+                    hidden = divisible(channels * expansion) if expansion > 1 else channels
+                    expands = FAMILIES[family].expands
+                    seen_by_se = hidden if expands else (channels if family == "separable" else width)
+                    block = Block(family, width, strides[i + 1] if j == 0 else 1, kernel, hidden if expands else 0,
+                                  squeeze(seen_by_se) if excite else 0, acts)  # fmt: skip
+                blocks.append(block)
                 widths_in.append(channels)
                 channels = width
             can_skip = [b.has_shortcut(w) and (i, j) != (0, 0) for j, (b, w) in enumerate(zip(blocks, widths_in, strict=True))]
             gate = choose(at + "gate", self.gates) if any(can_skip) else "none"
             if gate != "none":
-                blocks = [_with_gate(b, gate) if skips else b for b, skips in zip(blocks, can_skip, strict=True)]
+                with_gate = {id(b): _with_gate(b, gate) for b in blocks}
+                blocks = [with_gate[id(b)] if skips else b for b, skips in zip(blocks, can_skip, strict=True)]
                 gated += [(gate, w) for w, skips in zip(widths_in, can_skip, strict=True) if skips]
             built.append(Stage(tuple(blocks)))
         sharing = choose("gate_sharing", self.sharings) if can_share(gated) else "per_block"
@@ -134,9 +138,7 @@ class SearchSpace:
 
     def frame(self, skeleton: Skeleton, alpha: float, resolution: int) -> tuple[int, tuple[int, ...], int, list[int]]:
         """Channels of stem, stages and head, and the strides (stem first) at this multiplier and resolution."""
-        stem, stages, head = skeleton.widths(alpha)
-        strides = [skeleton.stem_stride, *(s.stride for s in skeleton.stages)]
-        return stem, stages, head, fitting_strides(strides, resolution, self.min_map)
+        return _frame(skeleton, alpha, resolution, self.min_map)
 
     # -- what follows from it -------------------------------------------------------------------------------------
 
@@ -249,6 +251,13 @@ class _CallableModule(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+
+
+@lru_cache(maxsize=1024)
+def _frame(skeleton: Skeleton, alpha: float, resolution: int, min_map: int) -> tuple[int, tuple[int, ...], int, list[int]]:
+    stem, stages, head = skeleton.widths(alpha)
+    strides = [skeleton.stem_stride, *(s.stride for s in skeleton.stages)]
+    return stem, stages, head, fitting_strides(strides, resolution, min_map)
 
 
 def _with_gate(block: Block, gate: str) -> Block:

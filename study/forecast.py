@@ -43,7 +43,7 @@ class Forecast:
         self._read: set[int] = set()  # numbers of trials
         self._static: list[tuple[np.ndarray, float]] = []  # what a net does, ms
         self._gated: list[tuple[np.ndarray, float, float | None]] = []  # what the twin does, ms, the twin's ms where measured
-        self._nets: dict[tuple[Any, ...], tuple[np.ndarray, bool, float, float]] = {}
+        self._nets: dict[frozenset[tuple[str, Choice]], tuple[np.ndarray, bool, float, float]] = {}
 
     def learn(self, trials: Iterable[FrozenTrial], predictor: LatencyPredictor | None) -> None:
         """From the trials that were measured; a predictor that was fitted to them replaces the prior."""
@@ -75,7 +75,7 @@ class Forecast:
             return asked[name]
 
         net = self.space.walk(answered)
-        self._remember(tuple(asked.items()), net)
+        self._remember(frozenset(asked.items()), net)
         return net
 
     def __call__(self, params: list[dict[str, Choice]]) -> np.ndarray:
@@ -83,7 +83,7 @@ class Forecast:
             return np.zeros((0, 3))
         rows = []
         for p in params:
-            key = tuple(p.items())
+            key = frozenset(p.items())
             rows.append(self._nets.get(key) or self._remember(key, self.space.decode(p)))
         counted, gated, macs_m, params_m = zip(*rows, strict=True)
         ms = np.stack(counted) @ self._costs / 1e6 * np.where(gated, self._share, 1.0)
@@ -92,7 +92,7 @@ class Forecast:
             cost = np.where(ms > self.budget_ms, math.inf, cost)
         return np.stack([cost, np.array(macs_m), np.array(params_m)], 1)
 
-    def _remember(self, key: tuple[Any, ...], net: Architecture) -> tuple[np.ndarray, bool, float, float]:
+    def _remember(self, key: frozenset[tuple[str, Choice]], net: Architecture) -> tuple[np.ndarray, bool, float, float]:
         if len(self._nets) >= MOST:
             self._nets.clear()
         macs, params = sizes(net)
