@@ -47,6 +47,21 @@ class Noted(NamedTuple):
     allowed: bool
 
 
+class Pool(NamedTuple):
+    """Random nets by a version of what is known: `facts` (n, m), the costs of those that are allowed, mean and sd (m,) of the
+    logs of their facts."""
+
+    version: int
+    codes: Codes
+    facts: Floats
+    costs: Floats
+    mean: Floats
+    sd: Floats
+
+    def standardised(self, codes: Codes, facts: Floats) -> Inputs:
+        return Inputs(codes, np.clip((_logs(facts) - self.mean) / self.sd, -CLIP, CLIP))
+
+
 class ParetoGP(optuna.samplers.BaseSampler):
     """`seed`: what the same study at the same point is answered hangs on it alone."""
 
@@ -63,7 +78,7 @@ class ParetoGP(optuna.samplers.BaseSampler):
         self._m = 1  # columns of `known`, once it has told something
         self._drawn: Codes | None = None  # random nets
         self._form = (0, 0)  # of the space, when they were drawn
-        self._pool: tuple[int, Floats, Floats, Floats] | None = None  # for a version: known costs, attributes' mean and sd
+        self._pool: Pool | None = None
         self._targets: Floats | None = None
         self._logs: dict[str, Floats] = {}  # hyperparameters of the last fits
         self._fitted = 0
@@ -156,25 +171,24 @@ class ParetoGP(optuna.samplers.BaseSampler):
 
     def inputs(self, codes: Codes, facts: Floats) -> Inputs:
         """Attributes are logs, standardised over random nets."""
-        _, mean, sd = self.pool()
-        return Inputs(codes, np.clip((_logs(facts) - mean) / sd, -CLIP, CLIP))
+        return self.pool().standardised(codes, facts)
 
-    def pool(self) -> tuple[Floats, Floats, Floats]:
-        """Known costs of random nets that are allowed, mean and sd of the logs of what is known."""
+    def pool(self) -> Pool:
+        """Of random nets, those that are not allowed among them."""
         drawn, version = self._drawn, getattr(self._known, "version", 0)
         if drawn is None or self._form != self._space.form():
             drawn = self._space.drawn(round(POOL * self._space.effort), self._rng)
             if self._space.d != drawn.shape[1]:  # walking showed more choices
                 drawn = self._space.drawn(round(POOL * self._space.effort), self._rng)
             self._drawn, self._pool, self._form = drawn, None, self._space.form()
-        if self._pool is None or self._pool[0] != version:
+        if self._pool is None or self._pool.version != version:
             self._facts.clear()
-            facts = self.facts(drawn)
-            facts = facts[np.isfinite(facts).all(1)] if np.isfinite(facts).all(1).any() else np.ones((1, facts.shape[1]))
+            told = self.facts(drawn)
+            facts = told[np.isfinite(told).all(1)] if np.isfinite(told).all(1).any() else np.ones((1, told.shape[1]))
             logs = _logs(facts)
             costs = facts[:, 0] if facts.shape[1] else np.zeros(0)
-            self._pool = version, costs, logs.mean(0), np.maximum(logs.std(0), 1e-9)
-        return self._pool[1:]
+            self._pool = Pool(version, drawn, told, costs, logs.mean(0), np.maximum(logs.std(0), 1e-9))
+        return self._pool
 
     def targets(self, within: Floats) -> Floats:
         """Costs at which the first nets are looked for, in random order."""

@@ -31,6 +31,10 @@ class Excess:
         mean, sd = self.gp.posterior(x)
         return LogNormal(self.floor, self.mean + self.sd * mean, self.sd * sd)
 
+    def median(self, x: Inputs) -> Floats:
+        """(n,): of the value at x."""
+        return np.asarray(self.floor + np.exp(self.mean + self.sd * self.gp.mean(x)))
+
     def fantasise(self, x: Inputs) -> Floats:
         """Takes nets as observed with the value expected of them (the median), which is returned."""
         z, _ = self.gp.posterior(x)

@@ -164,6 +164,10 @@ class GaussianProcess:
         """The same hyperparameters, some observations more."""
         return GaussianProcess(self.inputs + inputs, np.concatenate([self.z, z]), self.logs)
 
+    def mean(self, x: Inputs) -> Floats:
+        """Of the function at x (R&W eq. 2.25)."""
+        return covariance(self.inputs, x, self.hyper).T @ self._alpha
+
     def posterior(self, x: Inputs) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the function at x (R&W eq. 2.25 and 2.26)."""
         h = self.hyper

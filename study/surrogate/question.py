@@ -135,10 +135,9 @@ class Question:
     def _unclear(self) -> Codes | None:
         """Now and then a random net of which `known` cannot tell because a choice is missing: while no trial shows that the
         choice is asked there, no such net could be looked at again."""
-        drawn = self.s._drawn
-        assert drawn is not None
-        unclear = drawn[np.isnan(self.s.facts(drawn)).any(1)]
-        if not len(unclear) or self.rng.random() >= len(unclear) / len(drawn):
+        pool = self.s.pool()
+        unclear = pool.codes[np.isnan(pool.facts).any(1)]
+        if not len(unclear) or self.rng.random() >= len(unclear) / len(pool.codes):
             return None
         unclear = self.unseen(unclear)
         return unclear[int(self.rng.integers(len(unclear)))] if len(unclear) else None
@@ -146,15 +145,13 @@ class Question:
     def _usually(self, error: Excess) -> float:
         """An error that 19 of 20 random nets are expected to be below: what is worse than the worst of the first ten, and still
         better than this, counts. Else the fast end of the front hangs on what the first ten happened to be."""
-        drawn = self.s._drawn
-        assert drawn is not None
-        expected = error.at(self.s.inputs(drawn, self.s.facts(drawn)))
-        return float(np.quantile(expected.floor + np.exp(expected.mu), 0.95))
+        pool = self.s.pool()
+        return float(np.quantile(error.median(pool.standardised(pool.codes, pool.facts)), 0.95))
 
     def _worst_cost(self, costs: Floats) -> float:
         if self.limit is not None:
             return float(self.limit)
-        return float(max(costs[np.isfinite(costs)].max(initial=-np.inf), self.s.pool()[0].max(initial=-np.inf)))
+        return float(max(costs[np.isfinite(costs)].max(initial=-np.inf), self.s.pool().costs.max(initial=-np.inf)))
 
     def _parents(self, stairs: Staircase) -> Codes:
         """Points of the space on the front so far, those still running among them."""
