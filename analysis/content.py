@@ -91,7 +91,7 @@ def _hypervolume(record: Record) -> list[Item]:
     _, words = reference(record)
     caption = (
         f"Area that the nets so far dominate in (validation top-1, latency), up to the reference point {words}. "
-        "More is better; it never falls."
+        "More is better; it never falls." + (" Dashed: the control." if (record.trials["origin"] == "control").any() else "")
     )
     return [
         Heading("Hypervolume over trials"),
