@@ -14,6 +14,7 @@ from torch import nn
 from hardware import ExportError
 from hardware.export import to_onnx
 from hardware.int8 import agreement, quantised, top1
+from hardware.machine import has_vnni
 from searchspace import build
 from searchspace.anchors import anchor
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
@@ -70,6 +71,8 @@ def int8_weights(data):
 
 @pytest.mark.parametrize("vnni", [True, False])
 def test_int8_is_as_accurate_as_fp32(trained, files, vnni):
+    if vnni and not has_vnni():
+        pytest.skip("sums of 8-bit products saturate on this CPU: weights are of 7 bits here")
     calibration, x, y = trained[2:]
     fp32, int8 = files[0], files[1] if vnni else quantised(files[0], calibration, vnni=False)
     assert top1(int8, x, y) >= top1(fp32, x, y) - 2
@@ -138,7 +141,7 @@ def test_means_other_than_of_height_and_width_are_left():
 
     images = np.random.default_rng(0).integers(0, 256, (32, 3, 12, 12), dtype=np.uint8)
     fp32 = to_onnx(Means(), (1, 3, 12, 12))
-    int8 = quantised(fp32, images)
+    int8 = quantised(fp32, images, has_vnni())
     kinds = [n.op_type for n in onnx.load_from_string(int8).graph.node]
     assert kinds.count("GlobalAveragePool") == 2 and kinds.count("ReduceMean") == 1
     assert agreement(fp32, int8, images).logit_rms < 0.05
