@@ -4,18 +4,12 @@
     record.trials        # one row a trial, the columns of trials.csv
     record.finalists     # one row a net, means over seeds, latencies measured side by side
 
-It only reads: SQLite files are opened read-only, no table is ever made, and a running, empty or failed study is a record too.
+It only reads (opening.py); a running, empty or failed study is a record too.
 Top-1 is in percent, latency in milliseconds, mult-adds and parameters in millions.
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import shutil
-import sqlite3
-import tempfile
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,13 +18,14 @@ from typing import Any
 import optuna
 import pandas as pd
 import yaml
-from sqlalchemy import create_engine, inspect
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from analysis import stored, tables
+from analysis import tables
 from analysis.front import write_csv as write_csv
 from analysis.halving import merged, rung_rows, rung_table
+from analysis.opening import StudyError as StudyError
+from analysis.opening import opened, shown, trials_of
 from analysis.tables import COLUMNS as COLUMNS
 from analysis.tables import FINALISTS as FINALISTS
 
@@ -39,10 +34,6 @@ STATES = ("COMPLETE", "FAIL", "PRUNED", "RUNNING")  # a WAITING trial is a plan,
 
 OF_FINALISTS, OF_CONTROL, OF_HALVING = ".finalists", ".control", ".halving"  # studies that belong to the one before the dot
 PARTS = (OF_FINALISTS, OF_CONTROL, OF_HALVING)
-
-
-class StudyError(ValueError):
-    """A storage or study that cannot be read; one line that says which and why."""
 
 
 @dataclass(frozen=True, eq=False)  # one is itself: what was worked out of it is kept by it (effects.py)
@@ -118,14 +109,8 @@ def holds_study(folder: str | Path) -> bool:
 
 def read(storage_url: str, name: str) -> Record:
     """The study `name` (and `name.finalists`, where it exists). Raises StudyError; never creates or alters anything."""
-    storage = _open(storage_url)
-    try:
+    with opened(storage_url) as storage:
         return _read(storage, storage_url, name)
-    except SQLAlchemyError as error:
-        raise StudyError(f"storage: {_shown(storage_url)} cannot be read ({_line(error)})") from None
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 def list_studies(folder_or_url: str | Path) -> list[StudyName]:
@@ -146,92 +131,20 @@ def list_studies(folder_or_url: str | Path) -> list[StudyName]:
 
 
 def _studies_of(url: str) -> list[StudyName]:
-    storage = _open(url)
-    try:
+    with opened(url) as storage:
         names = [s.study_name for s in storage.get_all_studies() if not s.study_name.endswith(PARTS)]
         return [StudyName(name, _read(storage, url, name).phase, url) for name in sorted(names)]
-    except SQLAlchemyError as error:
-        raise StudyError(f"storage: {_shown(url)} cannot be read ({_line(error)})") from None
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-
-
-def _open(url: str) -> optuna.storages.RDBStorage:
-    """An RDBStorage that was an Optuna database before we came; SQLite read-only."""
-    try:
-        parsed = make_url(url)
-    except (SQLAlchemyError, ValueError):
-        raise StudyError(f"storage: {url!r} is no database URL; try sqlite:///outputs/NAME/study.db") from None
-    if parsed.get_backend_name() == "sqlite":
-        parsed = _read_only(parsed, url)
-    text = parsed.render_as_string(hide_password=False)
-    try:
-        engine = create_engine(text)
-        try:
-            missing = {"studies", "trials", "version_info", "alembic_version"} - set(inspect(engine).get_table_names())
-        finally:
-            engine.dispose()
-        if missing:
-            raise StudyError(f"storage: {_shown(url)} holds no Optuna study")
-        return optuna.storages.RDBStorage(text, skip_table_creation=True)
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise StudyError(f"storage: {_shown(url)} is not a readable database ({_line(error)})") from None
-    except (ImportError, RuntimeError) as error:  # no driver for this URL; tables of another Optuna
-        raise StudyError(f"storage: {_shown(url)}: {_line(error)}") from None
-
-
-def _read_only(parsed: URL, url: str) -> URL:
-    if not parsed.database or parsed.database == ":memory:":
-        raise StudyError(f"storage: {url!r} names no file; try sqlite:///outputs/NAME/study.db")
-    path = parsed.database.removeprefix("file:")
-    if not Path(path).is_file():
-        raise StudyError(f"storage: there is no file {path}")
-    if not _can_be_read(path):
-        path = _copied(Path(path))
-    quoted = Path(path).absolute().as_uri().removeprefix("file://")  # %-quotes what a URI cannot hold
-    return parsed.set(database=f"file:{quoted}", query={"mode": "ro", "uri": "true"})
-
-
-def _can_be_read(path: str) -> bool:
-    """Whether SQLite opens it read-only: not so when a process was killed in the middle of a write, for the journal that it left
-    wants to be played back. Waits for writes that go on."""
-    try:
-        with contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-            db.execute("select count(*) from sqlite_master").fetchone()
-    except sqlite3.OperationalError as error:
-        return not any(word in str(error) for word in ("readonly", "unable to open"))
-    except sqlite3.DatabaseError:
-        pass  # no database at all: told by whoever opens it
-    return True
-
-
-def _copied(path: Path) -> str:
-    """A repaired copy of a study that was cut off in a write; the file itself stays as it is."""
-    folder = Path(tempfile.mkdtemp(prefix="study-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    copy = folder / path.name
-    for _ in range(20):
-        for name in (path.name, f"{path.name}-journal"):
-            (folder / name).unlink(missing_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # repaired by somebody else meanwhile
-                shutil.copyfile(path.with_name(name), folder / name)
-        with contextlib.closing(sqlite3.connect(copy)) as db, contextlib.suppress(sqlite3.Error):
-            if db.execute("pragma quick_check").fetchone() == ("ok",):  # the first look plays the journal back
-                return str(copy)
-        time.sleep(0.1)
-    raise StudyError(f"storage: {path} was cut off in a write and cannot be repaired on a copy")
 
 
 def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     studies = {s.study_name: s for s in storage.get_all_studies()}
     if name not in studies:
         there = ", ".join(sorted(n for n in studies if not n.endswith(PARTS))) or "none"
-        raise StudyError(f"name: there is no study {name!r} in {_shown(url)}; there is {there}")
+        raise StudyError(f"name: there is no study {name!r} in {shown(url)}; there is {there}")
     about = studies[name].user_attrs
-    all_of = {name: _trials(storage, studies[name]._study_id)}  # once: of ten thousand it takes seconds
+    all_of = {name: trials_of(storage, studies[name]._study_id)}  # once: of ten thousand it takes seconds
     if name + OF_CONTROL in studies:
-        all_of[name + OF_CONTROL] = storage.get_all_trials(studies[name + OF_CONTROL]._study_id, deepcopy=False)
+        all_of[name + OF_CONTROL] = trials_of(storage, studies[name + OF_CONTROL]._study_id)
     plan = (about.get("settings") or {}).get("halving")
     rows, rungs, all_trials = [], [], [t for every in all_of.values() for t in every]
     for study_name, every in all_of.items():
@@ -241,7 +154,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
         found = [_row(t, offset) for t in tried]
         if plan:
             part = studies.get(study_name + OF_HALVING)
-            moved = _trials(storage, part._study_id) if part else []
+            moved = trials_of(storage, part._study_id) if part else []
             all_trials += moved
             all_of_part = [(t.state.name, t.user_attrs) for t in moved if _visible(t)]
             rungs += rung_rows([(t.number + offset, t.state.name, t.user_attrs) for t in tried], all_of_part, offset)
@@ -259,7 +172,7 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     latency: dict[str, dict[str, Any]] = late.get("latency") or {}
     runs = tables.table([], tables.RUNS)
     if final:
-        tried = _trials(storage, final._study_id)
+        tried = trials_of(storage, final._study_id)
         all_trials += tried
         runs = tables.table([{**t.user_attrs, "state": t.state.name} for t in tried if _visible(t)], tables.RUNS)
         more, more_anchors = _known(tried)
@@ -299,13 +212,6 @@ def _read(storage: optuna.storages.RDBStorage, url: str, name: str) -> Record:
     )
 
 
-def _trials(storage: optuna.storages.RDBStorage, study_id: int) -> list[optuna.trial.FrozenTrial]:
-    if storage.engine.name not in stored.DIALECTS:
-        return storage.get_all_trials(study_id, deepcopy=False)
-    with storage.scoped_session() as session:
-        return stored.read_trials(session, study_id, (), -1)
-
-
 def _visible(trial: optuna.trial.FrozenTrial) -> bool:
     attrs = trial.user_attrs
     return trial.state.name in STATES and "duplicate_of" not in attrs and "withdrawn" not in attrs
@@ -334,11 +240,3 @@ def _known(trials: list[optuna.trial.FrozenTrial]) -> tuple[dict[str, dict[str, 
             if attrs.get("origin") == "anchor":
                 anchors[attrs["id"]] = str(attrs.get("net") or attrs["id"])
     return architectures, anchors
-
-
-def _line(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-
-
-def _shown(url: str) -> str:
-    return make_url(url).render_as_string(hide_password=True)

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
-from searchspace.architecture import FAMILIES, Architecture, ArchitectureError, Block, Head, Stage, Stem, can_share
-from searchspace.skeletons import SKELETONS, Skeleton, divisible, fitting_strides, squeeze
+from searchspace.architecture import FAMILIES, Architecture, ArchitectureError, Head, Stage, Stem, can_share
+from searchspace.skeletons import SKELETONS, Skeleton, divisible, fitting_strides
+from searchspace.stage import Plan, laid, with_gates
 
 MIXED = "relu_h_swish"  # relu early, h_swish late: MobileNetV3, section 5.2
 Choice = Any
@@ -109,26 +110,15 @@ class SearchSpace:
             depth = choose(at + "depth", self.depths)
             excite = choose(at + "se", self.squeeze_excite)
             # MobileNetV3 turns to h_swish in the second half of its stages: Large from the 4th of 6, Small from the 3rd of 5
-            acts = late if i >= len(stages) // 2 else early
-            blocks: list[Block] = []
-            widths_in: list[int] = []
-            for j in range(depth):
-                if j < 2:  # the others are as the second
-                    hidden = divisible(channels * expansion) if expansion > 1 else channels
-                    expands = FAMILIES[family].expands
-                    seen_by_se = hidden if expands else (channels if family == "separable" else width)
-                    block = Block(family, width, strides[i + 1] if j == 0 else 1, kernel, hidden if expands else 0,
-                                  squeeze(seen_by_se) if excite else 0, acts)  # fmt: skip
-                blocks.append(block)
-                widths_in.append(channels)
-                channels = width
-            can_skip = [b.has_shortcut(w) and (i, j) != (0, 0) for j, (b, w) in enumerate(zip(blocks, widths_in, strict=True))]
-            gate = choose(at + "gate", self.gates) if any(can_skip) else "none"
+            plan = Plan(family, width, strides[i + 1], kernel, expansion, depth, excite, late if i >= len(stages) // 2 else early,
+                        channels, first=i == 0)  # fmt: skip
+            stage, skips = laid(plan)
+            gate = choose(at + "gate", self.gates) if any(skips) else "none"
             if gate != "none":
-                with_gate = {id(b): _with_gate(b, gate) for b in blocks}
-                blocks = [with_gate[id(b)] if skips else b for b, skips in zip(blocks, can_skip, strict=True)]
-                gated += [(gate, w) for w, skips in zip(widths_in, can_skip, strict=True) if skips]
-            built.append(Stage(tuple(blocks)))
+                stage, widths_in = with_gates(plan, gate)
+                gated += [(gate, w) for w in widths_in]
+            built.append(stage)
+            channels = width
         sharing = choose("gate_sharing", self.sharings) if can_share(gated) else "per_block"
         return Architecture(
             Stem(stem, 3, strides[0], late if activation == MIXED else activation), tuple(built),
@@ -258,10 +248,6 @@ def _frame(skeleton: Skeleton, alpha: float, resolution: int, min_map: int) -> t
     stem, stages, head = skeleton.widths(alpha)
     strides = [skeleton.stem_stride, *(s.stride for s in skeleton.stages)]
     return stem, stages, head, fitting_strides(strides, resolution, min_map)
-
-
-def _with_gate(block: Block, gate: str) -> Block:
-    return Block(block.family, block.out, block.stride, block.kernel, block.hidden, block.se, block.activation, gate)
 
 
 class _NoReading(Exception):

@@ -21,7 +21,7 @@ import numpy as np
 from optuna.trial import FrozenTrial, TrialState
 
 from hardware.predictor import LatencyPredictor, prior_costs
-from hardware.work import dense_counts
+from hardware.work import totals
 from searchspace.architecture import Architecture
 from searchspace.sizes import sizes
 from searchspace.space import Choice, SearchSpace
@@ -53,7 +53,7 @@ class Forecast:
         for t in new[-MOST_LEARNT:]:
             a = t.user_attrs
             net = Architecture.from_dict(a["architecture"])
-            row = dense_counts(net).sum(0)
+            row = totals(net)
             if not net.gates:
                 self._static.append((row, a["latency_ms"]))
             elif t.state == TrialState.COMPLETE:
@@ -96,6 +96,6 @@ class Forecast:
         if len(self._nets) >= MOST:
             self._nets.clear()
         macs, params = sizes(net)
-        found = dense_counts(net).sum(0), bool(net.gates), macs / 1e6, params / 1e6
+        found = totals(net), bool(net.gates), macs / 1e6, params / 1e6
         self._nets[key] = found
         return found

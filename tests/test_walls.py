@@ -73,7 +73,11 @@ def test_single_places():
 
     assert who("wandb", "wandb_workspaces") <= {"study/tracking.py", "analysis/report.py", "analysis/wandb_report.py"}
     assert all(f.startswith("conf/") for f in who("hydra"))
-    assert {f for f in who("optuna") if f.startswith("analysis/")} == {"analysis/records.py", "analysis/stored.py"}
+    assert {f for f in who("optuna") if f.startswith("analysis/")} == {
+        "analysis/records.py",
+        "analysis/opening.py",
+        "analysis/stored.py",
+    }
 
 
 def test_study_knows_of_analysis_only_the_pareto_front_and_how_trials_are_read():

@@ -43,5 +43,5 @@ def test_the_heavy_blocks_have_the_time(runtime):
     with Meter("cpu", runtime, spread_s=0.2) as meter:
         parts = {p.name: p for p in breakdown(meter, HEAVY)}
     assert sum(p.share for p in parts.values()) == pytest.approx(1)
-    heavy = parts["stage 2 block 1: residual 128"]
-    assert heavy.share > 0.4 and heavy.low > parts["head"].high and heavy.low < heavy.share < heavy.high
+    heavy = parts["stage 2 block 1: residual 128"]  # intervals are as wide as the machine is busy: told on the invented clock
+    assert heavy.share > 0.4 and heavy == max(parts.values(), key=lambda p: p.share) and heavy.low < heavy.share < heavy.high

@@ -18,7 +18,7 @@ from scipy.stats import kendalltau
 
 import searchspace as ss
 from hardware.predictor import PRIOR_NS, LatencyPredictor
-from hardware.work import NAMES, counts
+from hardware.work import NAMES, counts, dense_counts, totals
 from searchspace.architecture import FAMILIES, Architecture, Block, Family, Head, Stage, Stem
 from searchspace.blocks import BLOCKS
 
@@ -27,6 +27,8 @@ SPACES = {
     "mobile": ss.space("mobile", resolutions=(32, 224), gates=("none",)),
     "skipnet": ss.space("skipnet", gates=("none",)),
 }
+
+HEAVY = Architecture(Stem(64), (Stage((Block("residual", 1024),) * 3),), Head(), 32, 10)
 
 
 def drawn(space, number: int, seed: int) -> list[Architecture]:
@@ -49,6 +51,13 @@ def law(seed: int, noise: float = 0.0, tilt: float = 0.7):
 @pytest.fixture(scope="module")
 def fitted() -> LatencyPredictor:
     return LatencyPredictor.fit([(net, ms) for net, ms, _ in measured()[:40]])
+
+
+@pytest.mark.parametrize("space", [ss.space("mobile", resolutions=(16, 224)), ss.space("skipnet")])
+def test_stages_add_up_to_what_blocks_do(space):
+    for net in [*drawn(space, 40, 3), ss.anchor("resnet_110"), ss.anchor("mobilenet_v1-1.0-224"), HEAVY]:
+        assert totals(net) == pytest.approx(dense_counts(net).sum(0), rel=1e-12), net.id
+    assert totals(HEAVY)[NAMES.index("far")] > 1  # MB of weights that no cache holds
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.01])

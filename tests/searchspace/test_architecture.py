@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -45,6 +46,19 @@ def test_id_does_not_depend_on_the_process():
         for i in (1, 2)
     }
     assert ids == {anchor("skipnet_20-rnn").id + "\n"}
+
+
+def test_a_pickled_net_is_found_by_another_process():
+    """Its hash is kept with it, and that of a text differs from process to process."""
+    net = anchor("mobilenet_v2-0.5-32")
+    assert hash(net) and hash(net.stages[0])
+    code = (
+        "import pickle, sys; from searchspace.anchors import anchor; net = pickle.load(sys.stdin.buffer); "
+        "here = anchor('mobilenet_v2-0.5-32'); "
+        "print(net == here, {here: 1}.get(net), {here.stages[0]: 1}.get(net.stages[0]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(net), capture_output=True)
+    assert done.stdout.split() == [b"True", b"1", b"1"], done.stderr
 
 
 def test_ids_of_different_nets_differ():

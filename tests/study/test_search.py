@@ -166,8 +166,8 @@ def test_a_sweep_makes_one_study_each_and_names_the_reports(search):
         folder = search.cwd / "outputs" / f"sweep-{seed}"
         assert f"sweep-{seed}/report.html" in last and (folder / "report.html").exists()
         with open(folder / "trials.csv") as file:
-            origins = [r["origin"] for r in csv.DictReader(file)]
-        assert sorted(origins) == ["anchor", "control", "search"]
+            rows = [(r["origin"], r["state"], r["reason"]) for r in csv.DictReader(file)]
+        assert sorted(rows) == [(origin, "COMPLETE", "") for origin in ("anchor", "control", "search")]
         runs = list(folder.glob("wandb/offline-run-*/run-*.wandb"))
         assert len(runs) == 4  # a trial each, and the study's
 
