@@ -53,7 +53,7 @@ def _read(session: Session, chosen: Mapping[str, Any]) -> list[FrozenTrial]:
             if id_ not in parts:
                 parts[id_] = {kind: [] for kind in "tuscpvi"}
             parts[id_][kind].append(row)
-    of_choices = _named(session.get_bind(), chosen["study"])
+    of_choices = choices_read(session, chosen["study"])
 
     def distribution(id_: int, name: str) -> BaseDistribution:
         """Of a choice: the same in all trials of a study, Optuna takes no other."""
@@ -79,9 +79,13 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
+def choices_read(session: Session, study_id: int) -> dict[str, BaseDistribution]:
+    """Choice -> distribution, as far as this process has met them in the trials of a study."""
+    return _named(session.get_bind(), study_id)
+
+
 @lru_cache
 def _named(_engine: Any, _study: int) -> dict[str, BaseDistribution]:
-    """Choice -> distribution, as far as this process has met them."""
     return {}
 
 

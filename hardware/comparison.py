@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, stdev
 
-from scipy.stats import binom, binomtest, t
-
 ALIKE = "not distinguishable"
 
 
@@ -36,6 +34,8 @@ class Comparison:
 def of_pairs(instances: Sequence[Sequence[tuple[float, float]]]) -> Comparison:
     """`instances[i]`: the pairs (milliseconds of the first, of the second) of one instance; at least two instances, six pairs
     in all."""
+    from scipy.stats import binom, binomtest, t  # take half a second to import, and few sessions compare
+
     logs = [[math.log(first / second) for first, second in pairs] for pairs in instances]
     pooled = sorted(x for row in logs for x in row)
     n, medians = len(pooled), [median(row) for row in logs]

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes half a second to import
 
 LOWEST, DISTURBED = 0.7, 1.1
 FEWEST = 0.25  # fewer calm visits than that were lucky, and not the others disturbed
@@ -74,7 +74,7 @@ def level(visits_ms: Sequence[float]) -> Level:
 @lru_cache
 def _t975(freedom: int) -> float:
     """Kept: scipy takes 0.1 ms, and a gated net asks for each of its images after every round."""
-    return float(student.ppf(0.975, freedom))
+    return float(stdtrit(freedom, 0.975))
 
 
 def of_one_input(

@@ -21,7 +21,6 @@ from statistics import median
 
 import numpy as np
 from scipy.optimize import nnls
-from scipy.stats import kendalltau
 
 from hardware.work import NAMES, counts
 from searchspace.architecture import Architecture
@@ -56,6 +55,8 @@ class LatencyPredictor:
         # the order statistic under which the next net's error lies in 95 % of cases (conformal prediction, Vovk et al. 2005);
         # of fewer than 19 nets the largest
         self.upper = off[min(self.n, math.ceil(0.95 * (self.n + 1))) - 1]
+        from scipy.stats import kendalltau  # takes half a second to import
+
         self.tau = float(kendalltau(*zip(*pairs, strict=True)).statistic)
 
     @classmethod

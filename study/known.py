@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from hardware.latency import Latency
 from study.reuse import SAME_TOP1, digest_of, load_weights
-from trainers.checkpoint import Recipe
 from trainers.data import ImageData
 from trainers.judged import evaluate
-from trainers.supervised import CheckpointUnusable
+from trainers.recipe import CheckpointUnusable, Recipe
 
 if TYPE_CHECKING:
     from study.trial import Bench, Candidate

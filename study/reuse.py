@@ -32,16 +32,17 @@ from hardware.spread import Spread
 from searchspace.blocks import BLOCKS
 from searchspace.classics import is_classic
 from study.ledger import ACCURACY, LATENCY, Ledger
-from trainers.checkpoint import Recipe
+from trainers.recipe import Recipe
 
 if TYPE_CHECKING:
     from study.trial import Bench, Candidate
 
 ROOT = Path(__file__).resolve().parent.parent
-NETS = ("searchspace/architecture.py", "searchspace/network.py", "searchspace/blocks.py", "searchspace/gates.py",
-        "searchspace/layers.py", "searchspace/activations.py", "searchspace/execution.py",
+NETS = (*(f"searchspace/{n}.py" for n in ("architecture", "parts", "network", "blocks", "gates", "layers", "activations",
+                                          "execution")),
         "searchspace/classics/*.py")  # fmt: skip
-TRAINING = (*NETS, *(f"trainers/{n}.py" for n in ("supervised", "objectives", "loaders", "data", "sources", "folders", "judged")))
+TRAINING = (*NETS, *(f"trainers/{n}.py" for n in ("supervised", "objectives", "loaders", "pixels", "data", "sources", "folders",
+                                                  "judged")))  # fmt: skip
 SAME_TOP1 = 0.05  # percent: what the same weights may give on the same images elsewhere, in another order of sums
 
 

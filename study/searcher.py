@@ -58,6 +58,8 @@ class Searcher:
         self.fits = self.uses_known or bench.settings.max_latency_ms is not None or index == 0
         self.known = Forecast(bench.space, bench.settings.max_latency_ms, self.macs_only)
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
+        self.over: set[int] = set()  # numbers of trials that are
+        self.done = 0  # of those, searched nets
         self.repeats = 0
         self.learnt_of = 0  # static nets that the predictor knows
         self.measured: dict[int, tuple[Architecture, float] | None] = {}  # finished trial -> static net and ms, if it tells any
@@ -82,10 +84,9 @@ class Searcher:
             if self.study.user_attrs.get("ended"):
                 return None
             every = self._trials()
-            trials = [t for t in every if is_row(t)]
-            waiting = any(t.state == TrialState.WAITING for t in trials)
-            mine_done = sum(self._searched(t) for t in trials)
-            running = [t for t in trials if t.state == TrialState.RUNNING]
+            mine_done, open_ = self._tally(every)
+            waiting = any(t.state == TrialState.WAITING for t in open_)
+            running = [t for t in open_ if t.state == TrialState.RUNNING]
             if mine_done >= wanted and not waiting and not running:
                 return None
             if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
@@ -118,6 +119,19 @@ class Searcher:
     def _clearly_over(self, net: Architecture) -> bool:
         budget, predictor = self.bench.settings.max_latency_ms, self.bench.predictor
         return budget is not None and predictor is not None and not net.gates and predictor.clearly_over(net, budget)
+
+    def _tally(self, trials: list[FrozenTrial]) -> tuple[int, list[FrozenTrial]]:
+        """How many nets were searched, and the rows that are not over. Of a trial that is over nothing changes any more."""
+        open_ = []
+        for t in trials:
+            if t.number in self.over:
+                continue
+            if t.state.is_finished():
+                self.over.add(t.number)
+                self.done += self._searched(t)
+            elif is_row(t):
+                open_.append(t)
+        return self.done, open_
 
     def _searched(self, trial: FrozenTrial) -> bool:
         return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
@@ -152,11 +166,10 @@ class Searcher:
 
     def _has_place(self, number: int) -> bool:
         """Places go by trial number: done ones first, then running ones; any running one below may turn out to need its."""
-        rows = [t for t in self._trials() if is_row(t)]
-        done = sum(self._searched(t) for t in rows)
+        done, open_ = self._tally(self._trials())
         below = sum(
             t.state == TrialState.RUNNING and t.number < number and t.user_attrs.get("origin", self.origin) == self.origin
-            for t in rows
+            for t in open_
         )
         return done + below < self.bench.settings.n_trials
 

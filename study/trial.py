@@ -33,7 +33,7 @@ from study.reuse import Reuse
 from study.settings import Settings
 from trainers.data import ImageData
 from trainers.objectives import Objective
-from trainers.supervised import Fit, Recipe, fit
+from trainers.recipe import Fit, Recipe
 
 LEAST_KEPT = 0.25  # share of gated blocks; a net that keeps less is a shallower net at the price of training a deep one
 CALIBRATION = 128  # training images for int8
@@ -165,6 +165,8 @@ class Bench:
         until: int | None = None,
     ) -> Fit:  # fmt: skip
         """Trains in place, on the device that it shares with whoever measures: a meter gets its turn between two steps."""
+        from trainers.supervised import fit  # with Lightning, which takes three seconds to import
+
         with shared(lock_name(recipe.device)) as breathe:
             return fit(
                 net, data or self.data, recipe, on_epoch, checkpoint, self.resolution(candidate), breathe, objective, until

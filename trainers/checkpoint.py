@@ -1,4 +1,4 @@
-"""The recipe, and checkpoints that belong to one net, one set of data and one recipe: written whole or not at all, and read
+"""Checkpoints that belong to one net, one set of data and one recipe: written whole or not at all, and read
 without unpickling."""
 
 from __future__ import annotations
@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +15,7 @@ import torch
 from torch import nn
 
 from searchspace.network import Network
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a net is trained. `warmup_epochs` may be broken; `device` is cpu or cuda; `threads` counts on a CPU."""
-
-    epochs: int
-    lr: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.1
-    batch_size: int = 32
-    seed: int = 0
-    precision: str = "32-true"
-    channels_last: bool = True
-    threads: int = 1
-    device: str = "cpu"
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be gone on with; the message names the file and why."""
+from trainers.recipe import CheckpointError, CheckpointUnusable, Recipe
 
 
 def made_by(net: nn.Module, recipe: Recipe, data: Any, resolution: int) -> dict[str, Any]:
@@ -49,10 +28,6 @@ def made_by(net: nn.Module, recipe: Recipe, data: Any, resolution: int) -> dict[
         "data": f"{data.train_images} of {data.name}, mean {data.mean[0]:.3f}, at {resolution} px",
         **{k: v for k, v in asdict(recipe).items() if k not in ("device", "precision", "threads")},
     }
-
-
-class CheckpointUnusable(CheckpointError):
-    """It cannot be read, or belongs to another training: whoever can do without begins again."""
 
 
 class EachEpoch(L.Callback):

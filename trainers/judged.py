@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainers.checkpoint import Recipe
 from trainers.data import ImageData
-from trainers.loaders import resized
 from trainers.objectives import Objective
-from trainers.supervised import Supervised
+from trainers.pixels import normalised, resized
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,17 @@ def judge(
 ) -> Judged:  # fmt: skip
     """Images x: (n, H, W, C) uint8, y: (n,). `force`: (n, gates) bool, decisions in the gates' place."""
     objective = objective or Objective()
-    module = Supervised(net, data, Recipe(1), 1, objective=objective).to(device).eval()
+    net = net.to(device).eval()
+    mean, std = (torch.tensor(v, device=device).view(1, -1, 1, 1) for v in (data.mean, data.std))
     objective.begin()
     kept, loss, predicted = [], [], []
     with torch.inference_mode():
         for i in range(0, len(y), batch_size):
-            a = module.prepared(resized(x[i : i + batch_size], resolution).to(device))
+            a = normalised(resized(x[i : i + batch_size], resolution).to(device), mean, std)
             if force is None:
-                logits, ran = objective.run(module.net, a)
+                logits, ran = objective.run(net, a)
             else:
-                logits, ran = module.net.run(a, force=torch.from_numpy(force[i : i + batch_size]))  # type: ignore[operator]
+                logits, ran = net.run(a, force=torch.from_numpy(force[i : i + batch_size]))  # type: ignore[operator]
             loss.append(F.cross_entropy(logits, y[i : i + batch_size].to(device), reduction="none").float().cpu().numpy())
             predicted.append(logits.argmax(1).cpu().numpy())
             kept.append(ran.cpu().numpy().astype(bool))

@@ -10,36 +10,9 @@ from collections.abc import Iterator
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.nn import functional as F
 
 from trainers.data import ImageData
-
-
-def resized(x: Tensor, resolution: int) -> Tensor:
-    """(N, H, W, C) uint8 -> (N, C, r, r) uint8: bilinear, antialiased when it shrinks."""
-    x = x.permute(0, 3, 1, 2)
-    if x.shape[2:] == (resolution, resolution):
-        return x.contiguous()
-    parts = [
-        F.interpolate(p.float(), (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
-        for p in x.split(4096)
-    ]
-    return torch.cat([p.round().clamp(0, 255).to(torch.uint8) for p in parts])
-
-
-def augmented(x: Tensor, crop: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """(N, C, H, W): each image shifted by up to `crop` pixels both ways (zeros come in) and mirrored half of the time."""
-    n, _, h, w = x.shape
-    if crop:
-        dy, dx = torch.randint(0, 2 * crop + 1, (2, n), generator=generator, device=generator.device).to(x.device)
-        rows = dy[:, None] + torch.arange(h, device=x.device)  # (N, H)
-        columns = dx[:, None] + torch.arange(w, device=x.device)  # (N, W)
-        padded = F.pad(x, (crop, crop, crop, crop)).permute(0, 2, 3, 1)
-        x = padded[torch.arange(n, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    if flip:
-        mirrored = (torch.rand(n, generator=generator, device=generator.device) < 0.5).to(x.device)
-        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
-    return x
+from trainers.pixels import augmented, resized
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

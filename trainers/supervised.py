@@ -17,7 +17,6 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,25 +26,16 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor, nn
 
 from searchspace.network import Network
-from trainers.checkpoint import CheckpointError as CheckpointError
-from trainers.checkpoint import CheckpointUnusable as CheckpointUnusable
-from trainers.checkpoint import EachEpoch, Recipe, check_checkpoint, made_by
+from trainers.checkpoint import EachEpoch, check_checkpoint, made_by
 from trainers.data import ImageData
 from trainers.folders import FolderData
 from trainers.loaders import DataModule, epoch_seed
 from trainers.objectives import Objective
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What training gave: top-1 on val in percent, mean share of gated blocks that ran (None without gates). `seconds` and
-    `images_per_s` are of this process alone, validation included: a resumed training's are of the epochs it ran."""
-
-    top1_val: float
-    keep_rate: float | None
-    epochs: int
-    seconds: float
-    images_per_s: float
+from trainers.pixels import normalised
+from trainers.recipe import CheckpointError as CheckpointError
+from trainers.recipe import CheckpointUnusable as CheckpointUnusable
+from trainers.recipe import Fit as Fit
+from trainers.recipe import Recipe as Recipe
 
 
 class Supervised(L.LightningModule):
@@ -70,8 +60,7 @@ class Supervised(L.LightningModule):
 
     def prepared(self, x: Tensor) -> Tensor:
         """Raw pixels -> what the net takes."""
-        x = (x.float() - self.mean) / self.std
-        return x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else x
+        return normalised(x, self.mean, self.std, self.recipe.channels_last)
 
     def on_train_epoch_start(self) -> None:
         # whatever is drawn in an epoch follows from seed and epoch: order and augmentation from the batches' generator,

@@ -19,19 +19,22 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from analysis.stored import PARAM, TRIAL, distribution_of
+from analysis.stored import PARAM, TRIAL, choices_read, distribution_of
 
 Param = tuple[str, float, BaseDistribution]
 _STATE = select(TRIAL.state).where(TRIAL.trial_id == bindparam("id"))
 _distribution_json = distributions.distribution_to_json
 
 
-def distributions_beside(session: Session, trial_id: int) -> dict[str, BaseDistribution]:
-    """Parameter -> distribution, of all trials of the study that a trial belongs to."""
-    study = select(TRIAL.study_id).where(TRIAL.trial_id == trial_id).scalar_subquery()
+def distribution_beside(session: Session, trial_id: int, name: str) -> BaseDistribution | None:
+    """Of a parameter, in the other trials of a trial's study: as they were read, else by a look at them all."""
+    connection = session.connection()
+    study = connection.execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar_one()
+    if (read := choices_read(session, study).get(name)) is not None:
+        return read
     theirs = PARAM.trial_id.in_(select(TRIAL.trial_id).where(TRIAL.study_id == study))
-    found = select(PARAM.param_name, PARAM.distribution_json).where(theirs).distinct()
-    return {name: distribution_of(text) for name, text in session.connection().execute(found)}
+    text = connection.execute(select(PARAM.distribution_json).where(PARAM.param_name == name, theirs).limit(1)).scalar()
+    return None if text is None else distribution_of(text)
 
 
 def write(session: Session, dialect: str, trial_id: int, params: Sequence[Param], attrs: Mapping[str, Any]) -> None:

@@ -93,7 +93,6 @@ class PatientStorage(optuna.storages.RDBStorage):
     def __init__(self, url: str, patience: Patience, **arguments: Any):
         self.patience = patience
         self.chosen: dict[int, list[bulk.Param]] = {}  # parameters that wait for the next write of their trial
-        self._named: tuple[int, dict[str, BaseDistribution]] = (-1, {})
         super().__init__(url, **arguments)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
@@ -127,20 +126,16 @@ class PatientStorage(optuna.storages.RDBStorage):
     def _set_trial_param(self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution,
                          previous_distribution: BaseDistribution | None) -> None:  # fmt: skip
         if previous_distribution is None:  # of a name new to this process Optuna asks the storage
-            previous_distribution = self._distributions(trial_id).get(param_name, distribution)
+            previous_distribution = self._distribution(trial_id, param_name) or distribution
         check_distribution_compatibility(previous_distribution, distribution)
         self.chosen.setdefault(trial_id, []).append((param_name, param_value_internal, distribution))
 
-    def _distributions(self, trial_id: int) -> dict[str, BaseDistribution]:
-        """Of every parameter that the trials of this one's study have: read once a trial that has a new name."""
-        if self._named[0] != trial_id:
+    def _distribution(self, trial_id: int, name: str) -> BaseDistribution | None:
+        def attempt(_: bool) -> BaseDistribution | None:
+            with _create_scoped_session(self.scoped_session) as session:
+                return bulk.distribution_beside(session, trial_id, name)
 
-            def attempt(_: bool) -> dict[str, BaseDistribution]:
-                with _create_scoped_session(self.scoped_session) as session:
-                    return bulk.distributions_beside(session, trial_id)
-
-            self._named = trial_id, self.patience.insist(attempt)
-        return self._named[1]
+        return self.patience.insist(attempt)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         self.set_trial_user_attrs(trial_id, {})

@@ -24,8 +24,8 @@ from searchspace.complexity import count
 from study.folder import put
 from study.settings import SettingsError
 from trainers.objectives import Objective
+from trainers.recipe import Recipe
 from trainers.skipnet import BASELINES, REDUCTIONS, Hybrid, Policy, StraightThrough
-from trainers.supervised import Recipe
 
 TRAINERS = ("supervised", "skipnet_sp", "skipnet_hrl", "skipnet")
 COSTS = ("one", "macs", "time")

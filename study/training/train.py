@@ -34,7 +34,7 @@ from study.training.train_subject import Subject, settings_of, subject_of
 from study.trial import Bench
 from trainers.data import ImageData
 from trainers.judged import judge
-from trainers.supervised import CheckpointError
+from trainers.recipe import CheckpointError
 
 COMMAND = "command.txt"  # what was typed, for tables of trainings
 

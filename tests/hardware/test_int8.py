@@ -18,8 +18,8 @@ from hardware.machine import has_vnni
 from searchspace import build
 from searchspace.anchors import anchor
 from searchspace.architecture import Architecture, Block, Head, Stage, Stem
-from trainers.checkpoint import Recipe
 from trainers.data import load
+from trainers.recipe import Recipe
 from trainers.supervised import fit
 
 

@@ -25,8 +25,8 @@ from study.rungs import Plan
 from study.storing.storage import HALVING, give_back_dead, is_row, open_storage, open_study
 from study.trial import Candidate
 from tests.study.conftest import kill
-from trainers.checkpoint import Recipe
 from trainers.data import load
+from trainers.recipe import Recipe
 from trainers.supervised import fit
 
 pytestmark = pytest.mark.filterwarnings(

@@ -24,9 +24,9 @@ from study.reuse import Reuse, code_digest, of_data, of_net
 from study.storing.storage import open_storage, open_study
 from study.trial import Candidate
 from tests.study.conftest import Search
-from trainers.checkpoint import Recipe
 from trainers.data import load
 from trainers.judged import evaluate
+from trainers.recipe import Recipe
 from trainers.supervised import fit
 
 

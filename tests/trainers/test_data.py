@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from trainers.data import DataError, TestSealed, load, look
-from trainers.loaders import DataModule, augmented, resized
+from trainers.loaders import DataModule
+from trainers.pixels import augmented, resized
 from trainers.sources import stratified
 
 
