@@ -17,8 +17,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 QUARTERS = ("easiest", "second", "third", "hardest")
 ONE_PATH = 0.99  # share of images on one path from which on decisions "hardly" depend on the image
@@ -160,7 +160,7 @@ def half(values: ArrayLike) -> float:
 def spearman(first: ArrayLike, second: ArrayLike) -> tuple[float, float, float]:
     """Rank correlation with mean ranks for ties, and its 95 % interval by Fisher's z with the variance (1 + rho²/2) / (n - 3) of
     Bonett and Wright 2000 (Psychometrika 65). NaN for a constant list; no interval (NaN) below four values and at ±1."""
-    a, b = (rankdata(np.asarray(v, dtype=float)) for v in (first, second))
+    a, b = (pd.Series(v, dtype=float).rank().to_numpy() for v in (first, second))
     a, b = a - a.mean(), b - b.mean()
     norm = math.sqrt(float(a @ a) * float(b @ b))
     if norm == 0:
