@@ -15,18 +15,20 @@ from conf.command import InputError, command
 
 @command("search")
 def main(config: dict[str, Any], folder: Path) -> str:
-    from study.search import search
     from study.settings import Settings, SettingsError
-    from study.storing.patience import StorageGone
-    from study.storing.presence import last
 
     try:
-        settings = Settings.from_config(config)
-        url = search(settings, folder)
+        settings = Settings.from_config(config)  # before what takes five seconds to import
+        from study.search import search
+        from study.storing.patience import StorageGone
+        from study.storing.presence import last
+
+        try:
+            url = search(settings, folder)
+        except StorageGone as gone:
+            raise InputError(f"{gone}; the same command goes on") from None
     except SettingsError as error:
         raise InputError(str(error)) from error
-    except StorageGone as gone:
-        raise InputError(f"{gone}; the same command goes on") from None
     with last(folder) as ours:
         if settings.worker is not None and not ours:
             return f"Others are at work on {settings.name}: the last of them writes the report."

@@ -19,6 +19,7 @@ SMALL = [
     "searchspace.families=[separable,residual]",
     "searchspace.depths=[1,2]",
     "searchspace.activations=[relu]",
+    "searchspace.gates=[none]",  # gated nets are measured image by image, and have tests of their own
     "data.resolutions=[12]",
     "data.resolution=12",
     "anchors=[mobilenet_v1-0.25]",
