@@ -4,7 +4,7 @@
     def main(config: dict, folder: Path) -> str | None: ...      # returns the line that the user should see last
 
 Exit codes: 0 done; 2 the input cannot be used (one line on stderr: the key, what is wrong, the cure; nothing left behind);
-130 interrupted, with the line that resumes it; 1 a defect of ours, with its traceback.
+130 interrupted, 143 terminated, with the line that resumes it; 1 a defect of ours, with its traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from conf.ending import INTERRUPTED, TERMINATED, Terminated, sigterm_as_interrupt
 from conf.schema import GROUPS, SCHEMAS, register
 from study.storing.secret import has_password, shown
 
@@ -130,7 +131,8 @@ def _run(config_name: str, job: Job) -> int:
                 raise InputError("storage: a sweep's settings are written into outputs; put the password into ~/.pgpass or "
                                  "PGPASSWORD, not into the URL")  # fmt: skip
             names = _check_sweep(config_name, [a for a in sys.argv[1:] if a not in _MULTIRUN])
-        app()
+        with sigterm_as_interrupt():
+            app()
         if errors:
             raise errors[0]
     except InputError as error:
@@ -139,8 +141,9 @@ def _run(config_name: str, job: Job) -> int:
         return _refuse(_explain(error, config_name))
     except KeyboardInterrupt as stop:
         with contextlib.suppress(BrokenPipeError):
-            print(f"\nInterrupted. {stop} Go on with: {_this_command()}".replace("  ", " "), file=sys.stderr)
-        return 130
+            what = "Terminated" if isinstance(stop, Terminated) else "Interrupted"
+            print(f"\n{what}. {stop} Go on with: {_this_command()}".replace("  ", " "), file=sys.stderr)
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except Exception as error:
         if type(error).__module__.startswith("submitit"):
             return _refuse(f"hydra/launcher: a job did not end by itself ({str(error).splitlines()[0]}); outputs/.submitit holds "

@@ -28,7 +28,7 @@ from searchspace.space import Choice, SearchSpace
 
 GATED_SHARE = 0.8  # of the twin's time, until gated nets have been measured
 MOST = 50_000  # nets remembered
-MOST_LEARNT = 500  # trials of a study that goes on, the newest
+MOST_LEARNT = 300  # trials of a study that goes on, the newest
 
 
 class Forecast:

@@ -31,7 +31,7 @@ from study.surrogate.question import START, Question
 
 POOL = 2000  # random codes, to standardise attributes
 CLIP = 4.0  # standard deviations of an attribute
-MOST_WALKED = 500  # trials of a study that goes on, the newest: of the others their parameters are taken as they are
+MOST_WALKED = 300  # trials of a study that goes on, the newest: of the others their parameters are taken as they are
 THOROUGH_EVERY = 5  # observations
 
 Floats = NDArray[np.float64]

@@ -37,7 +37,7 @@ REPEATS_BEFORE_END = 200
 EDITED = 0.5  # share of proposals that are edits of front nets
 EDIT_TRIES = 30
 WAIT_S = 0.2
-MOST_FITTED = 500  # nets of a study that goes on, the newest, that the predictor learns from: of ten thousand it takes long
+MOST_FITTED = 300  # nets of a study that goes on, the newest, that the predictor learns from: of ten thousand it takes long
 
 
 class Searcher:

