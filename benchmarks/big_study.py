@@ -89,6 +89,7 @@ begun = time.perf_counter()
 sys.path[:0] = [{root!r}, {root!r} + "/benchmarks"]
 from workers import Asleep, measured
 import study.searcher as searching
+import trainers.supervised  # as a worker does
 from study.storing.storage import open_storage, open_study
 from study.tracking import NoTracker
 imported = time.perf_counter()

@@ -104,9 +104,9 @@ class SearchSpace:
         channels = stem
         for i, width in enumerate(stages):
             at = f"s{i}."
-            family = choose(at + "family", self.families)
+            family = FAMILIES[choose(at + "family", self.families)]
             kernel = choose(at + "kernel", self.kernels)
-            expansion = choose(at + "expansion", self.expansions) if FAMILIES[family].expands else 1
+            expansion = choose(at + "expansion", self.expansions) if family.expands else 1
             depth = choose(at + "depth", self.depths)
             excite = choose(at + "se", self.squeeze_excite)
             # MobileNetV3 turns to h_swish in the second half of its stages: Large from the 4th of 6, Small from the 3rd of 5

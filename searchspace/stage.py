@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
-from searchspace.architecture import FAMILIES, Block, Stage
+from searchspace.architecture import Block, Family, Stage
 from searchspace.skeletons import divisible, squeeze
 
 MOST = 1 << 16  # stages remembered
@@ -17,7 +17,7 @@ MOST = 1 << 16  # stages remembered
 class Plan(NamedTuple):
     """What makes a stage, but for its gates. `channels` come in; `first`: it is the net's first stage."""
 
-    family: str
+    family: Family  # and not its name alone: a plug-in's may be registered anew
     width: int
     stride: int
     kernel: int
@@ -35,10 +35,10 @@ def laid(plan: Plan) -> tuple[Stage, tuple[bool, ...]]:
     p, channels = plan, plan.channels
     blocks: list[Block] = []
     for j in range(min(p.depth, 2)):
-        expands = FAMILIES[p.family].expands
+        expands = p.family.expands
         hidden = divisible(channels * p.expansion) if p.expansion > 1 else channels
-        seen_by_se = hidden if expands else (channels if p.family == "separable" else p.width)
-        blocks.append(Block(p.family, p.width, p.stride if j == 0 else 1, p.kernel, hidden if expands else 0,
+        seen_by_se = hidden if expands else (channels if p.family.name == "separable" else p.width)
+        blocks.append(Block(p.family.name, p.width, p.stride if j == 0 else 1, p.kernel, hidden if expands else 0,
                             squeeze(seen_by_se) if p.excite else 0, p.activation))  # fmt: skip
         channels = p.width
     blocks += blocks[1:] * (p.depth - 2)

@@ -165,7 +165,7 @@ class Bench:
         until: int | None = None,
     ) -> Fit:  # fmt: skip
         """Trains in place, on the device that it shares with whoever measures: a meter gets its turn between two steps."""
-        from trainers.supervised import fit  # with Lightning, which takes three seconds to import
+        from trainers.supervised import fit  # with Lightning, three seconds that a parent does without
 
         with shared(lock_name(recipe.device)) as breathe:
             return fit(

@@ -49,6 +49,7 @@ def _ledger_url(settings: Settings, folder: Path) -> str:
 
 def main(folder: Path, index: int) -> None:
     """All stages of one worker."""
+    import trainers.supervised  # noqa: F401  with Lightning: where it cannot be imported no trial is to blame
     from hardware.meter import Meter
     from study.estimate import estimate
     from trainers.data import load

@@ -115,8 +115,8 @@ def test_help_imports_neither_torch_nor_lightning(script):
     assert done.stderr.strip() == "[]" and f"python {script}.py" in done.stdout
 
 
-def test_a_worker_proposes_before_it_imports_what_only_training_needs():
-    """Lightning and its train take three seconds, of the ten in which a study of ten thousand trials goes on."""
-    code = "import sys, study.searcher; print(*{'lightning', 'torchvision', 'scipy.stats', 'pandas'} & sys.modules.keys())"
+def test_a_parent_imports_nothing_that_only_training_needs():
+    """Lightning and its train take three seconds, and its workers begin after them."""
+    code = "import sys, study.search; print(*{'lightning', 'torchvision', 'scipy.stats', 'pandas'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout == "\n"

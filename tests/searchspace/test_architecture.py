@@ -48,6 +48,18 @@ def test_id_does_not_depend_on_the_process():
     assert ids == {anchor("skipnet_20-rnn").id + "\n"}
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"out": 16.0}, {"kernel": 3.0}, {"stride": True}, {"kernel": [3]}, {"out": {}}, {"activation": ["relu"]}, {"gate": ["rnn"]}],
+)
+def test_a_value_that_equals_a_right_one_is_not_right(changes):
+    """Such a block equals the one before it, or cannot be hashed."""
+    blocks = [{"family": "residual", "out": 16}, {"family": "residual", "out": 16, **changes}]
+    with pytest.raises(ArchitectureError) as error:
+        Architecture.from_dict({**anchor("resnet_8").to_dict(), "stages": [{"blocks": blocks}]})
+    assert error.value.field == f"stages[0].blocks[1].{next(iter(changes))}"
+
+
 def test_a_pickled_net_is_found_by_another_process():
     """Its hash is kept with it, and that of a text differs from process to process."""
     net = anchor("mobilenet_v2-0.5-32")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from searchspace.anchors import anchor
-from searchspace.architecture import Architecture, ArchitectureError
+from searchspace.architecture import FAMILIES, Architecture, ArchitectureError, Family, register_family
 from searchspace.neighbourhood import edited
 from searchspace.space import NotInSpace, SearchSpace, named_space
 
@@ -203,3 +203,23 @@ def test_bad_ranges_name_the_field():
     ]:
         with pytest.raises(ArchitectureError, match=f"searchspace.{field}"):
             SearchSpace(**ranges)
+
+
+def test_a_family_that_is_registered_anew_is_laid_out_anew():
+    asked: set[str] = set()
+
+    def ask(name, choices):
+        asked.add(name)
+        return choices[-1]
+
+    try:
+        register_family(Family("again", "never"))
+        space = named_space("mobile", families=("again",), resolutions=(32,), classes=10, gates=("none", "ff1"))
+        assert not space.walk(ask).gates and not any(name.endswith(".gate") for name in asked)
+        register_family(Family("again", "equal", expands=True))
+        net = space.walk(ask)
+        assert net.gates and all(block.hidden > 0 for block in net.blocks)
+        register_family(Family("again", "never"))
+        assert not space.walk(ask).gates
+    finally:
+        FAMILIES.pop("again", None)
