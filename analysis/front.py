@@ -6,6 +6,7 @@ the search's own trials before. In both the front is chosen on validation top-1 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 def nets(record: Record) -> pd.DataFrame:
     """One row a measured net, the columns of `Record.finalists`, fastest first. On the finalists those with a latency; else
     each complete trial, with empty test columns (an id that was trained twice counts with its last trial)."""
+    return _nets(record).copy()
+
+
+@lru_cache(maxsize=2)  # of ten thousand trials it takes a tenth of a second, and a report asks two dozen times
+def _nets(record: Record) -> pd.DataFrame:
     if record.by_finalists:
         table = record.finalists
     else:

@@ -51,8 +51,7 @@ def front_figure(record: Record, palette: Mapping[str, str], wide: bool = True) 
             drawing.tips[f"net{i}"] = _tip(net, on, record)
         names = [
             (n["latency_ms"], max(n[f"top1_{on}"], floor), record.anchors.get(n["id"], n["net"]), palette["anchor"])
-            for _, n in table.iterrows()
-            if n["origin"] == "anchor"
+            for _, n in table[table["origin"] == "anchor"].iterrows()
         ]
         names += [
             (n["latency_ms"], n[f"top1_{on}"], numbers[n["id"]], palette["found"])

@@ -41,8 +41,10 @@ def place(
         note = axes.annotate(text, (x, y), xytext=(0, 0), textcoords="offset points", color=colour, fontsize=size, zorder=6)
         extent = note.get_window_extent(renderer)
         wide, high = extent.width, extent.height
-        strangers = dots[np.abs(dots - at).max(axis=1) > 0.5]
-        cost = partial(_cost, frame=frame, dots=dots, strangers=strangers, strokes=strokes, taken=taken)
+        far = 2 * max(DISTANCES) + max(wide, high) + 5  # what lies beyond is near no box of this text
+        close, crossed = (p[np.abs(p - at).max(axis=1, initial=0) <= far] for p in (dots, strokes))
+        strangers = close[np.abs(close - at).max(axis=1) > 0.5]
+        cost = partial(_cost, frame=frame, dots=close, strangers=strangers, strokes=crossed, taken=taken)
         best = min(
             (cost(_box(at, wide, high, angle, reach), reach) + reach / 4 + order / 50, angle, reach)
             for reach in DISTANCES
