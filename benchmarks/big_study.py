@@ -118,7 +118,10 @@ def main() -> int:
         for sampler in ("pareto_gp", "random", "tpe"):
             more += 11
             code = RESUME.format(root=str(ROOT), url=url, more=more, sampler=sampler)
-            done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True)
+            one = {**os.environ, "OMP_NUM_THREADS": "1"}  # as study/workers.py gives each of two workers on two cores
+            done = subprocess.run(
+                [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True, env=one
+            )
             whole, resume, median, worst = map(float, done.stdout.split())
             found["resume_s"] = max(found.get("resume_s", 0.0), whole)
             found[f"suggestion_{sampler}_ms"] = median

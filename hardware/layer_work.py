@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -54,7 +54,7 @@ class Part:
         """x in the wanted order."""
         if x.plain != plain:
             self.f["turned"] += x.elements / LANES
-        return replace(x, plain=plain)
+        return x if x.plain == plain else Map(x.channels, x.size, plain)
 
     def ready(self, x: Map) -> Map:
         """x as a convolution reads it: fewer channels than a block are read plain."""

@@ -79,11 +79,12 @@ def _head(x: Map, head: Head, classes: int) -> tuple[np.ndarray, float]:
 
 @lru_cache(maxsize=1 << 16)
 def _stage(x: Map, stage: Stage) -> tuple[np.ndarray, float, Map]:
-    row, weights_mb = np.zeros(len(NAMES)), 0.0
+    rows, weights_mb = [], 0.0
     for block in stage.blocks:
-        more, mb, x = _block(x, block)
-        row, weights_mb = row + more, weights_mb + mb
-    return row, weights_mb, x
+        row, mb, x = _block(x, block)
+        rows.append(row)
+        weights_mb += mb
+    return np.array(rows).sum(0), weights_mb, x
 
 
 @lru_cache(maxsize=1 << 16)

@@ -50,7 +50,7 @@ def laid(plan: Plan) -> tuple[Stage, tuple[bool, ...]]:
 def with_gates(plan: Plan, gate: str) -> tuple[Stage, tuple[int, ...]]:
     """The stage with a gate of that design at each block that can carry one, and the channels that come into these."""
     stage, skips = laid(plan)
-    gated = {id(b): replace(b, gate=gate) for b in stage.blocks}  # the same block stays one
+    gated = {id(b): replace(b, gate=gate) for b in stage.blocks[:2]}  # the same block stays one
     blocks = tuple(gated[id(b)] if skips_ else b for b, skips_ in zip(stage.blocks, skips, strict=True))
     return Stage(blocks), tuple(w for w, skips_ in zip(_widths_in(plan), skips, strict=True) if skips_)
 
