@@ -1,7 +1,7 @@
 """The four blocks of MobileNetV2's Figure 4 (arXiv:1801.04381): NASNet, MobileNet, ShuffleNet, MobileNetV2, each with stride 1
 and 2, drawn at one shape, with their mult-adds and the time that `measure.py nets=pieces` measured.
 
-    drawing = blocks_figure(read_pieces(Path("outputs")), counted, LIGHT)      # counted: of study.pieces.counted_blocks()
+    drawing = blocks_figure(read_pieces(Path("outputs")), counted, LIGHT)   # counted: of study.measuring.pieces.counted_blocks()
 
 Drawn in inches, from the bottom (what comes in) to the top, as in the paper. NASNet's cell is the one with its five pairs; h is
 the output of the cell before, p of the one before that.

@@ -1,10 +1,10 @@
-"""Study -> one tidy record: tables with the units in the column names. The only reader of storage in this room.
+"""Study -> one tidy record: tables with the units in the column names. Nowhere else in this room is storage read.
 
     record = read("sqlite:///outputs/demo/study.db", "demo")
     record.trials        # one row a trial, the columns of trials.csv
     record.finalists     # one row a net, means over seeds, latencies measured side by side
 
-It only reads (opening.py); a running, empty or failed study is a record too.
+It only reads (by way of opening.py and stored.py); a running, empty or failed study is a record too.
 Top-1 is in percent, latency in milliseconds, mult-adds and parameters in millions.
 """
 

@@ -1,8 +1,8 @@
 """How much of their time many workers lose to each other: `python benchmarks/workers.py`, on a PostgreSQL of its own.
 
 Sixteen processes take trials of one study; a trial sleeps a second instead of training, the sampler is random. Counted from the
-first trial to the last of a steady minute, against sixteen trials a second. What is lost is told by whom: seconds a trial that
-a worker spends in our own code, in Optuna's (its storage layer included), and waiting for the server.
+first trial of 320 to the last that all are at work on, against sixteen trials a second. What is lost is told by whom: seconds a
+trial that a worker spends in our own code, in Optuna's (its storage layer included), and waiting for the server.
 
 `python benchmarks/workers.py big` makes a study of 10,000 trials and times what its size could spoil: going on with it until
 the first proposal, a suggestion, the report.

@@ -55,7 +55,7 @@ class Hardware:
 
 @dataclass
 class Trainer:
-    """The recipe but its epochs. `auto`: the sane value of the hardware (trainers/supervised.py)."""
+    """The recipe but its epochs. `auto`: the sane value of the hardware (study/trial.py)."""
 
     name: str = MISSING
     lr: float = MISSING

@@ -8,8 +8,8 @@ eight processes the ranks of 32 nets by minima agreed at tau .983, by this mean 
 (docs/results/latency.md).
 
 The machine's pace (hardware/history.py) is then taken out by the reference nets, which were visited in the same rounds: a value
-reads as at the best pace that they showed here, so that nets measured an hour apart can be compared, and lies within 1 % of the
-minimum of a long quiet loop (median over nets).
+reads as at the best pace that they showed here, so that nets measured an hour apart can be compared, and lies about 1 % above
+the minimum of a long quiet loop (median over nets, docs/results/latency.md).
 
 The interval holds what this session's visits leave open, what it cannot see (the bias of a process, the pace's own error), and
 reaches down to the end point that the lowest visits point at: a net whose weights lie just beyond a cache is at times a third

@@ -1,6 +1,6 @@
 """What a person sees while a study runs: a live table in a terminal, one line an event in a pipe or CI.
 
-with display(settings) as show:
+with display() as show:
     show.note("...")
     show.update(progress)
 """

@@ -23,8 +23,8 @@ from study.trial import Bench, Candidate
 
 STEPS = 2  # timed, after one that is not
 DRAWN = 6  # nets, where nothing is queued but the anchors
-# validation, Lightning's loop and a neighbour on the other core, over the bare steps of an idle machine (README, "What a search
-# does": estimate beside what it took)
+# validation, Lightning's loop and a neighbour on the other core, over the bare steps of an idle machine (docs/results/
+# fashion_mnist/README.md: estimate beside what it took)
 OVERHEAD = 1.35
 TRIAL_S = 2.0  # building, exporting, opening and ending a run
 

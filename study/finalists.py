@@ -1,5 +1,5 @@
 """The finalists: the front nets and the anchors, all by the full recipe and the same seeds, tested once, then measured side
-by side in one session.
+by side in three fresh processes.
 
 They are trials of a second study, `<name>.finalists`, so that workers share them and a killed one is tried again. Only
 here is the data loaded with its test images; they are opened once per net and seed.

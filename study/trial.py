@@ -3,7 +3,7 @@
     build -> parameters, mult-adds -> latency -> over budget? stop -> train -> val top-1
           -> gated nets: latency and keep rate on validation images, after training -> Measurements
 
-Trainers and hardware meet here and nowhere else. The test images are not within reach: the data was loaded without them.
+Trainers and hardware meet here. The test images are not within reach: the data was loaded without them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The worker processes of this machine: started, watched, replaced, ended. The parent trains nothing and imports no torch.
+"""The worker processes of this machine: started, watched, replaced, ended. The parent trains nothing.
 
 Processes begin afresh (never forked: a fork after torch has used threads hangs), in a session of their own, so that Ctrl-C
 reaches the parent alone; they end by themselves when the parent is gone.

@@ -18,7 +18,7 @@ COLUMNS = ("net", "executed", "gates", "images", "share", "mean_ms", "images_of"
 
 
 def lines(rows: Iterable[Mapping[str, Any]], what: str) -> list[str]:
-    """One a gated net. `what`: the images, as study.images.Images.what ("digits images", "noise")."""
+    """One a gated net. `what`: the images, as study.measuring.images.Images.what ("digits images", "noise")."""
     found = []
     for row in rows:
         if (spread := row["spread"]) is not None:

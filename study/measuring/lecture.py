@@ -47,7 +47,7 @@ def classics() -> dict[str, pd.DataFrame]:
 
 def figures() -> dict[str, pd.DataFrame]:
     """mobilenets: columns NETS, every MobileNet of which an accuracy is published, at its size; blocks: as of
-    study.pieces.counted_blocks()."""
+    study.measuring.pieces.counted_blocks()."""
     from study.measuring.pieces import counted_blocks  # knows the meter, which no table needs
 
     nets = pd.DataFrame([counted_net(name) for name in MOBILENETS], columns=list(NETS))
