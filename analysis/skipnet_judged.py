@@ -178,11 +178,11 @@ def _constant(row: Row) -> list[str]:
 
 
 def _against_twin(row: Row, control: Row, setting: str) -> list[str]:
-    found = by_parent(row, control)
-    if found is None:
+    if not (pairs := _parents(row, control)):
         return []
+    found = difference(pairs)
     # of the seeds that have a twin alone: the means of all would not differ by what is told of the pairs
-    row, control = (replace(r, trained=t) for r, t in zip((row, control), zip(*_parents(row, control), strict=True), strict=True))
+    row, control = replace(row, trained=tuple(a for a, _ in pairs)), replace(control, trained=tuple(b for _, b in pairs))
     cheaper = found.cost < 1 - SAME_COST  # the gated net
     dearer = found.cost > 1 + SAME_COST
     verdict = found.verdict

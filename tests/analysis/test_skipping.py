@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,18 @@ def test_sentences_follow_from_the_rows(tmp_path, numbers, says):
     text = "\n".join(judged(data))
     assert says in text, text
     assert ("one seed says little" in text) == (numbers.get("seeds") == 1)
+
+
+def test_a_twin_of_one_seed_is_told_beside_that_seed_alone(tmp_path):
+    family(tmp_path, seeds=3)
+    data, row = one(tmp_path)
+    (twin,) = data.controls(row, "static")
+    lone = replace(twin, trained=twin.trained[:1])
+    data = replace(data, rows=[lone if r is twin else r for r in data.rows])
+    (theirs,) = (t for t in row.trained if t.folder == lone.first.control_of)
+    assert theirs.top1 != pytest.approx(row.mean("top1"))
+    text = "\n".join(judged(data))
+    assert f"reaches {lone.first.top1:.2f} %, the gated net {theirs.top1:.2f} % (" in text, text
 
 
 def test_another_rate_and_constant_gates_are_said(tmp_path):
