@@ -11,9 +11,9 @@ gates: all gates open and evaluated; what they cost beside the blocks.
 onnx: the exported file in ONNX Runtime, batch 1, all gates open, beside the plain ResNet's file and a file that computes the
 plain ResNet and the gates as outputs, without an `If`.
 
-All in one process. A ratio is that of the least times of a few calls one after the other, in turns of random order; given are the
-median over the rounds and, in brackets, the 10th and 90th percentile. Exit code 1 if a target is missed.
-docs/results/skipping.md holds what came out here. About 8 minutes.
+All in one process. A round: short turns of a few calls, in random order, the least time of each; a ratio is that of two such
+times. Given are the median over the rounds and, in brackets, the 10th and 90th percentile. Exit code 1 if a target is missed.
+docs/results/skipping.md holds what came out here. About 20 minutes.
 """
 
 from __future__ import annotations
@@ -34,24 +34,27 @@ GATES = ("rnn", "ff2")
 # glibc gives freed blocks of some MB back to the kernel and faults them in again: at batch 64 up to half of the plain ResNet's
 # time, and it comes and goes. Kept instead, for ours and peers alike (nothing changes elsewhere).
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
-SPAN_S = 0.02  # a visit: calls for this long, three at least
+TURN_S, TURNS_S = 0.005, 0.25  # a turn: calls for this long, two at least; turns until each had this long, two turns at least
 failed: list[str] = []
 
 
 def visit(calls: Mapping[str, Callable[[], Any]], order: random.Random) -> dict[str, float]:
-    """Least ms of each, in turns."""
+    """Least ms of each over short turns in random order: what disturbs the machine for some ms meets no net in all of its turns."""
     import torch
 
-    found: dict[str, float] = {}
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    turns = 0
     with torch.inference_mode():
-        for name in order.sample(list(calls), len(calls)):
-            times: list[float] = []
-            while len(times) < 3 or (sum(times) < SPAN_S and len(times) < 100):
-                begun = time.perf_counter()
-                calls[name]()
-                times.append(time.perf_counter() - begun)
-            found[name] = min(times) * 1e3
-    return found
+        while turns < 2 or min(sum(each) for each in times.values()) < TURNS_S:
+            for name in order.sample(list(calls), len(calls)):
+                start, made = time.perf_counter(), 0
+                while made < 2 or time.perf_counter() - start < TURN_S:
+                    begun = time.perf_counter()
+                    calls[name]()
+                    times[name].append(time.perf_counter() - begun)
+                    made += 1
+            turns += 1
+    return {name: min(each) * 1e3 for name, each in times.items()}
 
 
 def spread(values: list[float], sign: str = "") -> str:

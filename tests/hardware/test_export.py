@@ -181,16 +181,36 @@ def test_a_skipped_block_costs_no_time():
     assert least[False] < 0.5 * least[True]  # 10 of 11 blocks are skipped
 
 
-def test_weights_of_a_block_lie_in_its_branch():
+def _branches(graph):
+    """The branches of each `If` of a graph: {"then_branch": graph, "else_branch": graph}."""
+    return [{a.name: a.g for a in n.attribute} for n in graph.node if n.op_type == "If"]
+
+
+def test_weights_of_a_block_lie_in_its_branch_and_those_of_the_next_gate_in_both():
     net = gated_net("inverted", "ff2", "per_block", 16)
-    graph = onnx.load_from_string(to_onnx(net, (1, 3, 16, 16))).graph
-    choices = [n for n in graph.node if n.op_type == "If"]
+    choices = _branches(onnx.load_from_string(to_onnx(net, (1, 3, 16, 16))).graph)
     assert len(choices) == len(net.gates)
-    for node in choices:
-        then = next(a.g for a in node.attribute if a.name == "then_branch")
-        local = {t.name for t in then.initializer}
-        used = {n.input[1] for n in then.node if n.op_type == "Conv"}
-        assert len(used) == 3 and used <= local
+    for k, choice in enumerate(choices):
+        gates = k + 1 < len(choices)
+        for way, convolutions in (("then_branch", 3 + gates), ("else_branch", 0 + gates)):
+            local = {t.name for t in choice[way].initializer}
+            used = {n.input[1] for n in choice[way].node if n.op_type == "Conv"}
+            assert len(used) == convolutions and used <= local
+
+
+@pytest.mark.parametrize(("family", "last"), [("residual", "Relu"), ("inverted", "")])
+def test_a_branch_has_one_layout_and_its_addition_is_fused(family, last, tmp_path):
+    net = gated_net(family, "ff2", "per_block", 16, width=16)
+    made = str(tmp_path / "made.onnx")
+    session(to_onnx(net, (1, 3, 16, 16)), optimized_model_filepath=made)
+    then = _branches(onnx.load(made).graph)[0]["then_branch"].node
+    if not any(n.domain.endswith("nchwc") for n in then):
+        pytest.skip("ONNX Runtime has no layout of its own on this processor")
+    ops = [n.op_type for n in then]
+    assert ops.count("ReorderInput") == 1 and "Add" not in ops and "Relu" not in ops
+    added = [n for n in then if n.op_type == "Conv" and len(n.input) == 4]  # the fourth input is what is added
+    assert len(added) == 1
+    assert next((a.s.decode() for a in added[0].attribute if a.name == "activation"), "") == last
 
 
 def test_normalisation_is_inside_per_channel():
