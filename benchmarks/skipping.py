@@ -1,9 +1,11 @@
 """What skipping saves on the clock, beside masked execution, a naive gather and the plain ResNet:
 
     python benchmarks/skipping.py [nets=skipnet_38,skipnet_110] [batches=1,8,64] [threads=1] [rounds=15] [parts=forced,gates,onnx]
+        [form=folded]
 
-forced: decisions given, each block kept with the same probability for each image, a new draw a round. Time over the time of the
-plain ResNet (`architecture.without_gates()`, the same weights, eager, channels_last, the same batch) against the active share:
+forced: decisions given, each block kept with the same probability for each image, eight draws. Time over the time of the
+plain ResNet (`architecture.without_gates()`, the same weights, eager, channels_last, the same batch, the same form: "folded" as
+searchspace/folded.py leaves a net for inference, "built" with its normalisations apart) against the active share:
 the share of its mult-adds that run, stem, shortcuts and head included. Ours (execution="gather"), masked execution as in the
 paper's code, and the gather that one writes first (boolean indices, a copy of the batch a block). "Kept blocks alone" is what
 a gather without any cost would take in eager torch: each block that has an image to run, on a ready batch of that size.
@@ -11,9 +13,9 @@ gates: all gates open and evaluated; what they cost beside the blocks.
 onnx: the exported file in ONNX Runtime, batch 1, all gates open, beside the plain ResNet's file and a file that computes the
 plain ResNet and the gates as outputs, without an `If`.
 
-All in one process. A round: short turns of a few calls, in random order, the least time of each; a ratio is that of two such
-times. Given are the median over the rounds and, in brackets, the 10th and 90th percentile. Exit code 1 if a target is missed.
-docs/results/skipping.md holds what came out here. About 20 minutes.
+All in one process, in turns of random order; of each the least time counts, of all rounds in the first part (given are the median
+over the draws and, in brackets, the 10th and 90th percentile), of a fifth of the rounds in the others (median, 10th and 90th
+percentile of the fifths). Exit code 1 if a target is missed. docs/results/skipping.md holds what came out here.
 """
 
 from __future__ import annotations
@@ -34,27 +36,32 @@ GATES = ("rnn", "ff2")
 # glibc gives freed blocks of some MB back to the kernel and faults them in again: at batch 64 up to half of the plain ResNet's
 # time, and it comes and goes. Kept instead, for ours and peers alike (nothing changes elsewhere).
 KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_MMAP_THRESHOLD_": "2000000000"}
-TURN_S, TURNS_S = 0.005, 0.25  # a turn: calls for this long, two at least; turns until each had this long, two turns at least
+TURN_S = 0.005  # a turn: calls for this long, two at least
+GROUPS = 5  # of rounds
+PATTERNS = 8  # drawn decisions a keep rate
 failed: list[str] = []
 
 
-def visit(calls: Mapping[str, Callable[[], Any]], order: random.Random) -> dict[str, float]:
-    """Least ms of each over short turns in random order: what disturbs the machine for some ms meets no net in all of its turns."""
+def turns(calls: Mapping[Any, Callable[[], Any]], rounds: int, order: random.Random) -> list[dict[Any, float]]:
+    """Least ms of each over a group of rounds; a round: a turn of each, in random order. What disturbs a machine comes in bursts
+    of some seconds, and makes longer what it meets: the least of turns that lie apart is what the machine takes by itself."""
     import torch
 
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    turns = 0
+    groups: list[dict[Any, float]] = []
     with torch.inference_mode():
-        while turns < 2 or min(sum(each) for each in times.values()) < TURNS_S:
+        for k in range(-1, rounds):
+            if k >= 0 and k % -(-rounds // GROUPS) == 0:
+                groups.append(dict.fromkeys(calls, float("inf")))
             for name in order.sample(list(calls), len(calls)):
                 start, made = time.perf_counter(), 0
                 while made < 2 or time.perf_counter() - start < TURN_S:
                     begun = time.perf_counter()
                     calls[name]()
-                    times[name].append(time.perf_counter() - begun)
+                    ms = (time.perf_counter() - begun) * 1e3
                     made += 1
-            turns += 1
-    return {name: min(each) * 1e3 for name, each in times.items()}
+                    if k >= 0:  # the first round is not counted: kernels are prepared
+                        groups[-1][name] = min(groups[-1][name], ms)
+    return groups
 
 
 def spread(values: list[float], sign: str = "") -> str:
@@ -72,11 +79,12 @@ def verdict(what: str, value: float, most: float) -> str:
     return f"FAIL (> {most:.3f})"
 
 
-def nets_of(name: str) -> tuple[Any, Any]:
-    """(gated net, plain ResNet) with the same weights, in eval mode and channels_last."""
+def nets_of(name: str, form: str = "built", open_all: bool = False) -> tuple[Any, Any]:
+    """(gated net, plain ResNet) with the same weights, in eval mode and channels_last, both in the same form."""
     import torch
 
     import searchspace as ss
+    from searchspace.folded import folded
 
     a = ss.anchor(name)
     torch.manual_seed(0)
@@ -85,7 +93,10 @@ def nets_of(name: str) -> tuple[Any, Any]:
     for _ in range(2):
         net._plain(torch.randn(8, 3, a.resolution, a.resolution))  # batch statistics that are not the initial ones
     plain.load_state_dict({k: v for k, v in net.state_dict().items() if k in plain.state_dict()})
-    return net.eval().to(memory_format=torch.channels_last), plain.eval().to(memory_format=torch.channels_last)
+    if open_all:
+        opened(net)
+    ready = (folded(net), folded(plain)) if form == "folded" else (net.eval(), plain.eval())
+    return ready[0].to(memory_format=torch.channels_last), ready[1].to(memory_format=torch.channels_last)
 
 
 def images(net: Any, batch: int) -> Any:
@@ -135,42 +146,40 @@ def alone(net: Any, x: Any, force: Any) -> Callable[[], None]:
     return call
 
 
-def forced(name: str, batch: int, rounds: int, order: random.Random) -> None:
+def forced(name: str, batch: int, rounds: int, order: random.Random, form: str) -> None:
     """A table: a row a keep rate."""
     import numpy as np
     import torch
 
     import searchspace as ss
 
-    net, plain = nets_of(name)
+    net, plain = nets_of(name, form)
     x, counted = images(net, batch), ss.count(net.architecture)
-    print(f"\n### {name}, batch {batch}, decisions forced\n")
+    print(f"\n### {name}, batch {batch}, decisions forced, {form}\n")
     print("| keep | active share | ours: time share | masked | naive gather | kept blocks alone | ours - active share | target |")
     print("| --: | --: | --: | --: | --: | --: | --: | --- |")
-    dense: list[float] = []
-    rows: dict[float, list[dict[str, float]]] = {rate: [] for rate in RATES}
-    for k in range(-1, rounds):  # the first is not counted: kernels are prepared
-        for rate in order.sample(RATES, len(RATES)):
+    calls: dict[Any, Callable[[], Any]] = {}
+    active: dict[Any, float] = {}
+    for rate in RATES:
+        for k in range(PATTERNS if 0 < rate < 1 else 1):
             force = torch.rand(batch, len(net.gates)) < rate
+            active[rate, k] = active_share(counted, force)
             with torch.inference_mode():
-                floor = alone(net, x, force)
-            t = visit({
-                "dense": lambda: plain(x),
-                "ours": lambda: net.run(x, force),  # noqa: B023 - called before the next turn
-                "masked": lambda: net.masked(x, force=force),  # noqa: B023
-                "naive": lambda: naive(net, x, force),  # noqa: B023
-                "alone": floor,
-            }, order)  # fmt: skip
-            if k >= 0:
-                dense.append(t["dense"])
-                share = {key: t[key] / t["dense"] for key in ("ours", "masked", "naive", "alone")}
-                rows[rate].append({**share, "active": active_share(counted, force)})
-    for rate, row in rows.items():
-        ours, active = [r["ours"] for r in row], float(np.mean([r["active"] for r in row]))
-        over = [r["ours"] - r["active"] for r in row]
+                calls["alone", rate, k] = alone(net, x, force)
+            calls["ours", rate, k] = lambda force=force: net.run(x, force)
+            calls["naive", rate, k] = lambda force=force: naive(net, x, force)
+        calls["masked", rate] = lambda force=force: net.masked(x, force=force)
+        calls["dense", rate] = lambda: plain(x)
+    groups = turns(calls, rounds, order)
+    least = {call: min(group[call] for group in groups) for call in calls}
+    dense = float(np.median([least["dense", rate] for rate in RATES]))  # each visited as often as the others
+    for rate in RATES:
+        drawn = [k for r, k in active if r == rate]
+        share = {way: [least[way, rate, k] / dense for k in drawn] for way in ("ours", "naive", "alone")}
+        over = [ours - active[rate, k] for ours, k in zip(share["ours"], drawn, strict=True)]
         what = f"{name}, batch {batch}, keep {rate}"
         if rate == 1:
-            said = verdict(what, float(np.median(ours)), 1.1)
+            said = verdict(what, float(np.median(share["ours"])), 1.1)
         elif rate == 0:
             said = ""
         elif batch == 1:
@@ -178,19 +187,21 @@ def forced(name: str, batch: int, rounds: int, order: random.Random) -> None:
         elif rate < 0.75:
             said = verdict(what, float(np.median(over)), 0.15)
         else:
-            said = verdict(what, float(np.median(ours)), 1.0)
-        others = " | ".join(spread([r[key] for r in row]) for key in ("masked", "naive", "alone"))
-        print(f"| {rate} | {active:.3f} | {spread(ours)} | {others} | {spread(over, '+')} | {said} |", flush=True)
-    print(f"\nplain ResNet: {min(dense):.3f} ms (least), {np.median(dense):.3f} ms (median)", flush=True)
+            said = verdict(what, float(np.median(share["ours"])), 1.0)
+        ours, naively, ready = (spread(share[way]) for way in ("ours", "naive", "alone"))
+        ran = np.mean([active[rate, k] for k in drawn])
+        masked = f"{least['masked', rate] / dense:.3f}"
+        print(f"| {rate} | {ran:.3f} | {ours} | {masked} | {naively} | {ready} | {spread(over, '+')} | {said} |", flush=True)
+    medians = [np.median([group["dense", rate] for group in groups]) for rate in RATES]
+    print(f"\nplain ResNet: {dense:.3f} ms (least), {np.median(medians):.3f} ms (median of a group's least)", flush=True)
 
 
-def gates(name: str, batch: int, rounds: int, order: random.Random) -> None:
+def gates(name: str, batch: int, rounds: int, order: random.Random, form: str) -> None:
     """A row: one gate design."""
     import torch
 
-    net, plain = nets_of(name)
-    first, _ = nets_of(name)
-    opened(net), opened(first)
+    net, plain = nets_of(name, form, open_all=True)
+    first, _ = nets_of(name, form, open_all=True)
     first.execution = "decide_first"
     x, force = images(net, batch), torch.ones(len(net.gates), dtype=torch.bool)
     calls = {
@@ -200,7 +211,7 @@ def gates(name: str, batch: int, rounds: int, order: random.Random) -> None:
         "first": lambda: first.run(x),
         "masked": lambda: net.masked(x),
     }
-    rows = [visit(calls, order) for _ in range(rounds + 1)][1:]
+    rows = turns(calls, rounds, order)
     shares = {key: spread([t[key] / t["dense"] for t in rows]) for key in ("forced", "asked", "first", "masked")}
     own = spread([(t["asked"] - t["forced"]) / t["dense"] for t in rows])
     print(
@@ -251,8 +262,7 @@ def onnx(name: str, threads: int, rounds: int, order: random.Random) -> None:
     from hardware.onnx_runtimes import OnnxRuntime
     from hardware.setting import Setting
 
-    net, plain = nets_of(name)
-    opened(net)
+    net, plain = nets_of(name, open_all=True)
     shape = (1, 3, net.architecture.resolution, net.architecture.resolution)
     pixels = np.random.default_rng(0).integers(0, 256, shape)
     calls, said = {}, {}
@@ -265,14 +275,14 @@ def onnx(name: str, threads: int, rounds: int, order: random.Random) -> None:
     assert kept is not None and kept.all()
     classes = said["dense"].shape[1]
     assert all(np.abs(y[:, :classes] - said["dense"]).max() <= 1e-4 * np.abs(said["dense"]).max() for y in said.values())
-    rows = [visit(calls, order) for _ in range(rounds + 1)][1:]
+    rows = turns(calls, 6 * rounds, order)  # a round takes 40 ms
     left = [(t["exported"] - t["outputs"]) / t["dense"] for t in rows]
     passed = verdict(f"{name}, ONNX Runtime", float(np.median(left)), 0.10)
     shares = " | ".join(spread([t[key] / t["dense"] for t in rows]) for key in ("outputs", "exported"))
     print(f"| {name} | {min(t['dense'] for t in rows):.3f} | {shares} | {spread(left, '+')} | {passed} |", flush=True)
 
 
-def main(nets: list[str], batches: list[int], threads: int, rounds: int, parts: list[str]) -> int:
+def main(nets: list[str], batches: list[int], threads: int, rounds: int, parts: list[str], form: str) -> int:
     import torch
 
     from hardware.machine import fingerprint
@@ -284,15 +294,15 @@ def main(nets: list[str], batches: list[int], threads: int, rounds: int, parts: 
     if "forced" in parts:
         for name in nets:
             for batch in batches:
-                forced(name, batch, rounds, order)
+                forced(name, batch, rounds, order, form)
     if "gates" in parts:
-        print("\n### All gates open: times over the plain ResNet's\n")
+        print(f"\n### All gates open, {form}: times over the plain ResNet's\n")
         print("| net | batch | forced | gates evaluated | the gates' own time | decide_first | masked |")
         print("| --- | --: | --: | --: | --: | --: | --: |")
         for name in nets:
             for gate in GATES:
                 for batch in batches:
-                    gates(f"{name}-{gate}", batch, rounds, order)
+                    gates(f"{name}-{gate}", batch, rounds, order, form)
     if "onnx" in parts:
         print("\n### ONNX Runtime, batch 1, all gates open: times over the plain ResNet's\n")
         print("| net | plain ResNet, ms | gates as outputs, no `If` | exported | left for the `If`s | target |")
@@ -317,5 +327,6 @@ if __name__ == "__main__":
             int(given.get("threads", 1)),
             int(given.get("rounds", 15)),
             given.get("parts", "forced,gates,onnx").split(","),
+            given.get("form", "folded"),
         )
     )

@@ -157,7 +157,7 @@ def stitch(net: Any, image: Tensor, trace: Trace) -> onnx.ModelProto:
         whole = _Piece(trace, _LaidOut(block) if adds_x and x.shape[1] % LAID_OUT == 0 else block, x)
         (y,) = whole.values
         asked = i + 1 in gates
-        gate, told, given = gates.ask(i + 1, y) if asked else (None, [], [])
+        next_gate, told, given = gates.ask(i + 1, y) if asked else (None, [], [])
         ways: dict[str, _Graph] = {"then": _Graph(), "else": _Graph()}
         ways["then"].put(whole, f"then{i}/", [name], [f"then{i}/y"])
         if adds_x:
@@ -168,9 +168,9 @@ def stitch(net: Any, image: Tensor, trace: Trace) -> onnx.ModelProto:
         branches = {}
         for way, graph in ways.items():
             names, values = [f"{way}{i}/y"], [y]
-            if gate is not None:
-                names, values = names + [f"{way}{i}/{each}" for each in given], values + list(gate.values)
-                graph.put(gate, f"{way}{i}/gate{i + 1}/", [names[0], *told], names[1:])
+            if next_gate is not None:
+                names, values = names + [f"{way}{i}/{each}" for each in given], values + list(next_gate.values)
+                graph.put(next_gate, f"{way}{i}/gate{i + 1}/", [names[0], *told], names[1:])
             out = [_info(n, v) for n, v in zip(names, values, strict=True)]
             branches[f"{way}_branch"] = helper.make_graph(graph.nodes, f"{way}{i}", [], out, graph.weights)
         main.add("If", [f"gate{i}/keep"], [f"y{i}", *given], name=f"block{i}", **branches)

@@ -9,6 +9,7 @@ To add a family: subclass `ConvBlock`, register it here or in a file of your own
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,13 @@ class SqueezeExcite(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """A block with the face above. `has_shortcut`: whether it can be skipped."""
+    """A block with the face above. `has_shortcut`: whether it can be skipped. A family says which of its modules the body runs
+    through (`chain`), which the shortcut (`way`) and which come after the addition (`after`), by name, or writes body, shortcut
+    and join itself. An nn.Identity among them stands for a piece that a net does without."""
+
+    chain: ClassVar[tuple[str, ...]] = ()
+    way: ClassVar[tuple[str, ...]] = ()
+    after: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, channels_in: int, spec: Block):
         super().__init__()
@@ -52,15 +59,30 @@ class ConvBlock(nn.Module):
 
     def body(self, x: Tensor) -> Tensor:
         """F(x): what a skip saves."""
-        raise TypeError(f"{type(self).__name__} defines no body")
+        if not self.chain:
+            raise TypeError(f"{type(self).__name__} defines no body")
+        for name in self.chain:
+            x = getattr(self, name)(x)
+        return x
 
     def shortcut(self, x: Tensor) -> Tensor:
         """What remains of a skipped block: (N, C_in, H, W) -> (N, C_out, H', W')."""
+        for name in self.way:
+            x = getattr(self, name)(x)
         return x
+
+    def hands_back(self, image: Tensor) -> bool:
+        """Whether the shortcut is the identity: then the skipped images stay where they are. Asked of one of them, (1, C, H, W),
+        and run on it only where the shapes allow it."""
+        same = self.spec.stride == 1 and self.spec.out == image.shape[1]
+        return same and self.shortcut(image) is image
 
     def join(self, y: Tensor, s: Tensor) -> Tensor:
         """Body and shortcut together."""
-        return y + s
+        y = y + s
+        for name in self.after:
+            y = getattr(self, name)(y)
+        return y
 
     def forward(self, x: Tensor) -> Tensor:
         return self.join(self.body(x), self.shortcut(x)) if self.has_shortcut else self.body(x)
@@ -69,19 +91,20 @@ class ConvBlock(nn.Module):
 class Separable(ConvBlock):
     """MobileNetV1 (arXiv:1704.04861, Figure 3): depthwise -> norm, act [-> SE] -> 1x1 -> norm, act. No shortcut."""
 
+    chain = ("depthwise", "excite", "pointwise")
+
     def __init__(self, channels_in: int, spec: Block):
         super().__init__(channels_in, spec)
         self.depthwise = conv_norm(channels_in, channels_in, spec.kernel, spec.stride, channels_in, spec.activation)
         self.excite = SqueezeExcite(channels_in, spec.se) if spec.se else nn.Identity()
         self.pointwise = conv_norm(channels_in, spec.out, act=spec.activation)
 
-    def body(self, x: Tensor) -> Tensor:
-        return self.pointwise(self.excite(self.depthwise(x)))
-
 
 class InvertedResidual(ConvBlock):
     """MobileNetV2 (arXiv:1801.04381, section 3.3) and V3: 1x1 expansion -> depthwise [-> SE] -> linear 1x1; x is added where
     shapes agree. Without expansion (hidden == channels in) the first layer is left out."""
+
+    chain = ("expand", "depthwise", "excite", "project")
 
     def __init__(self, channels_in: int, spec: Block):
         super().__init__(channels_in, spec)
@@ -91,14 +114,13 @@ class InvertedResidual(ConvBlock):
         self.excite = SqueezeExcite(wide, spec.se) if spec.se else nn.Identity()
         self.project = conv_norm(wide, spec.out)
 
-    def body(self, x: Tensor) -> Tensor:
-        return self.project(self.excite(self.depthwise(self.expand(x))))
-
 
 class Residual(ConvBlock):
     """ResNet's basic block (arXiv:1512.03385): two convolutions, the last activation after the addition; where shapes
     differ the shortcut is a 1x1 convolution with normalisation, as in SkipNet's code. A skipped block is that shortcut
     without the last activation (arXiv:1711.09485, eq. 1: x_{i+1} = G F(x) + (1 - G) x with F the whole block)."""
+
+    chain, way, after = ("first", "second", "excite"), ("project",), ("last",)
 
     def __init__(self, channels_in: int, spec: Block):
         super().__init__(channels_in, spec)
@@ -109,19 +131,12 @@ class Residual(ConvBlock):
         self.project = nn.Identity() if same else conv_norm(channels_in, spec.out, stride=spec.stride)
         self.last = activation(spec.activation)
 
-    def body(self, x: Tensor) -> Tensor:
-        return self.excite(self.second(self.first(x)))
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        return self.project(x)
-
-    def join(self, y: Tensor, s: Tensor) -> Tensor:
-        return self.last(y + s)
-
 
 class Bottleneck(ConvBlock):
     """ResNet's block for 50 layers and more (arXiv:1512.03385, Figure 5): 1x1 to `hidden` channels, 3x3 (which strides, as in
     torchvision and SkipNet's code), 1x1; shortcut, last activation and what a skip leaves as in `Residual`."""
+
+    chain, way, after = ("reduce", "middle", "expand", "excite"), ("project",), ("last",)
 
     def __init__(self, channels_in: int, spec: Block):
         super().__init__(channels_in, spec)
@@ -133,26 +148,16 @@ class Bottleneck(ConvBlock):
         self.project = nn.Identity() if same else conv_norm(channels_in, spec.out, stride=spec.stride)
         self.last = activation(spec.activation)
 
-    def body(self, x: Tensor) -> Tensor:
-        return self.excite(self.expand(self.middle(self.reduce(x))))
-
-    def shortcut(self, x: Tensor) -> Tensor:
-        return self.project(x)
-
-    def join(self, y: Tensor, s: Tensor) -> Tensor:
-        return self.last(y + s)
-
 
 class Projection(ConvBlock):
     """What a strided residual block leaves when it is skipped, as a block of its own: 1x1 convolution and normalisation. For
     static twins (searchspace/twins.py); no space offers it."""
 
+    chain = ("project",)
+
     def __init__(self, channels_in: int, spec: Block):
         super().__init__(channels_in, spec)
         self.project = conv_norm(channels_in, spec.out, spec.kernel, spec.stride)
-
-    def body(self, x: Tensor) -> Tensor:
-        return self.project(x)
 
 
 BLOCKS: dict[str, Callable[[int, Block], ConvBlock]] = {

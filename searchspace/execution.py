@@ -49,11 +49,11 @@ def run_blocks(steps: Steps, x: Tensor, asked: Asked, first: bool = False) -> tu
     """All blocks, each on the images that keep it: the last output and what was kept, (N, gates) bool. `first`: all gates are
     asked before the first gated block (and then read the way `past` all of them, which is `asked`'s part)."""
     steps, batch = list(steps), Batch(x)
-    known = None if asked.force is None else asked.force > 0.5
+    known = asked.force if asked.force is None or asked.force.dtype == torch.bool else asked.force > 0.5
     plan = None if known is None else rows_of(known)
     for block, gate in steps:
         if gate is None:
-            batch = Batch(block(batch.whole()))
+            batch.put(block(batch.whole()))
             continue
         if first and plan is None:
             for _, each in steps:
@@ -64,7 +64,7 @@ def run_blocks(steps: Steps, x: Tensor, asked: Asked, first: bool = False) -> tu
             rows = next(plan)
         else:
             (rows,) = rows_of(asked(gate, batch.whole(), "threshold")[:, None])
-        batch = on_rows(block, batch, rows)
+        batch.run(block, rows)
     return batch.whole(), asked.kept() > 0.5 if known is None else known
 
 
@@ -75,11 +75,19 @@ def rows_of(kept: Tensor) -> Iterator[list[int]]:
 
 class Batch:
     """(N, C, H, W) in one tensor, or image by image, each (1, C, H, W) and a view of the tensor that it was computed in. Such a
-    tensor lives as long as one of its images: at keep 0.5 about log2(N) of them do."""
+    tensor lives as long as one of its images: at keep 0.5 about log2(N) of them do. What is done here for each block is Python
+    beside a kernel of 100 microseconds, so there is little of it."""
+
+    __slots__ = ("_each", "_whole", "images", "step")
 
     def __init__(self, x: Tensor | list[Tensor]):
         self._whole: Tensor | None = x if isinstance(x, Tensor) else None
         self._each: list[Tensor] | None = None if isinstance(x, Tensor) else x
+        self.images = len(x)
+        self.step = max(1, -(-self.images // BUCKETS))
+
+    def put(self, x: Tensor) -> None:
+        self._whole, self._each = x, None
 
     def whole(self) -> Tensor:
         if self._whole is None:
@@ -93,50 +101,40 @@ class Batch:
             self._each = apart(self._whole)
         return self._each
 
-    def __len__(self) -> int:
-        return len(self._each if self._each is not None else self.whole())
+    def run(self, block: ConvBlock, rows: list[int]) -> None:
+        """The block on those images, the shortcut on the others."""
+        many = len(rows)
+        if many == self.images:
+            self.put(block(self.whole()))
+            return
+        if not rows and self._whole is not None:
+            self.put(block.shortcut(self._whole))
+            return
+        each = self._each or self.each()
+        s = None if block.hands_back(each[0]) else block.shortcut(self.whole())
+        out = each if s is None else apart(s)
+        if many > ALL * self.images:
+            x = self.whole()
+            every = apart(block.join(block.body(x), x if s is None else s))
+            for row in rows:
+                out[row] = every[row]
+        elif rows:
+            if self.step > 1:
+                rows = rows + rows[:1] * (-many % self.step)  # fillers
+            part = _together(each, rows)
+            y = apart(block.join(block.body(part), part if s is None else _together(out, rows)))
+            for k in range(many):
+                out[rows[k]] = y[k]
+        self._each, self._whole = out, None
 
-    def is_whole(self) -> bool:
-        return self._whole is not None
 
-    def some(self, rows: list[int]) -> Tensor:
-        """Those images and fillers in one tensor."""
-        step = max(1, -(-len(self) // BUCKETS))
-        each = self.each()
-        return torch.cat([each[row] for row in rows + rows[:1] * (-len(rows) % step)])
-
-
-def on_rows(block: ConvBlock, x: Batch, rows: list[int]) -> Batch:
-    """The block on those images, the shortcut on the others."""
-    images = len(x)
-    if len(rows) == images:
-        return Batch(block(x.whole()))
-    if not rows and x.is_whole():
-        return Batch(block.shortcut(x.whole()))
-    s = x if _hands_back(block, x.each()[0]) else Batch(block.shortcut(x.whole()))
-    out = list(s.each())
-    if len(rows) > ALL * images:
-        every = apart(block.join(block.body(x.whole()), s.whole()))
-        for row in rows:
-            out[row] = every[row]
-    elif rows:
-        part = x.some(rows)
-        y = block.join(block.body(part), part if s is x else s.some(rows))
-        for row, image in zip(rows, apart(y), strict=False):  # at the end of y there may be fillers
-            out[row] = image
-    return Batch(out)
+def _together(each: list[Tensor], rows: list[int]) -> Tensor:
+    return each[rows[0]] if len(rows) == 1 else torch.cat([each[row] for row in rows])
 
 
 def apart(x: Tensor) -> list[Tensor]:
     """Its images, each (1, C, H, W), views. The quickest of torch's splits: 2 microseconds for eight."""
-    return list(x.split_with_sizes([1] * x.shape[0]))
-
-
-def _hands_back(block: ConvBlock, image: Tensor) -> bool:
-    """Whether the block's shortcut is the identity: then the skipped images stay where they are. Asked of one image, and only
-    where the shapes allow it."""
-    same = block.spec.stride == 1 and block.spec.out == image.shape[1]
-    return same and block.shortcut(image) is image
+    return [x] if x.shape[0] == 1 else list(x.split_with_sizes([1] * x.shape[0]))
 
 
 def past(steps: Steps, x: Tensor) -> Iterator[Tensor]:

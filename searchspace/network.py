@@ -87,10 +87,9 @@ class Network(nn.Module):
 
     def steps(self) -> Iterator[tuple[ConvBlock, nn.Module | None]]:
         """(block, its gate or None) in order."""
-        gates = dict(self.gates.items())
-        for i, block in enumerate(self.blocks):
-            assert isinstance(block, ConvBlock)
-            yield block, gates.get(str(i))
+        gates = self.gates._modules  # by the block's number, as the blocks themselves: no lookups, this is done in each pass
+        for number, block in self.blocks._modules.items():
+            yield block, gates.get(number)  # type: ignore[misc]
 
     def _plain(self, x: Tensor) -> Tensor:
         x = self.stem(x)

@@ -69,10 +69,13 @@ class Unseen:
         return codes[keep]
 
 
-def best_unseen(front: Codes, seen: set[bytes], space: Learned, score: Score, rng: np.random.Generator) -> Codes | None:
-    """(d,): the row of the greatest score, -inf ruling one out; None where nothing is left. Ties at random."""
+def best_unseen(
+    front: Codes, seen: set[bytes], space: Learned, score: Score, rng: np.random.Generator, share: float = 1.0
+) -> Codes | None:
+    """(d,): the row of the greatest score, -inf ruling one out; None where nothing is left. Ties at random. `share`: of the
+    candidates that are looked at otherwise."""
     new = Unseen(seen)
-    neighbours, cross, draw = (round(n * space.effort) for n in (NEIGHBOURS, CROSSED, DRAWN))
+    neighbours, cross, draw = (max(1, round(n * space.effort * share)) for n in (NEIGHBOURS, CROSSED, DRAWN))
     start = [edits(front, space, rng, neighbours), crossed(front, cross, space, rng), space.drawn(draw, rng)]
     codes = new.of(np.concatenate(start))
     scores = score(codes)

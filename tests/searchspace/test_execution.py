@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import searchspace as ss
 from searchspace import execution
-from searchspace.execution import Batch, apart, on_rows, rows_of
+from searchspace.execution import Batch, apart, rows_of
 
 ATEN = torch.ops.aten
 
@@ -109,7 +109,8 @@ def test_any_rows_of_any_block(images, layout, whole):
             for count in {0, 1, 2, images // 3, images // 2, images - 3, images - 1, images} & set(range(images + 1)):
                 rows = sorted(torch.randperm(images)[:count].tolist())
                 ran.clear()
-                out = on_rows(block, Batch(x if whole else apart(x)), rows)
+                out = Batch(x if whole else apart(x))
+                out.run(block, rows)
                 y = out.whole()
                 kept = torch.zeros(images, dtype=torch.bool)
                 kept[rows] = True
