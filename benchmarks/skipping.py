@@ -5,7 +5,7 @@
 
 forced: decisions given, each block kept with the same probability for each image, eight draws. Time over the time of the
 plain ResNet (`architecture.without_gates()`, the same weights, eager, channels_last, the same batch, the same form: "folded" as
-searchspace/folded.py leaves a net for inference, "built" with its normalisations apart) against the active share:
+searchspace/inference.py leaves a net for inference, "built" with its normalisations apart) against the active share:
 the share of its mult-adds that run, stem, shortcuts and head included. Ours (execution="gather"), masked execution as in the
 paper's code, and the gather that one writes first (boolean indices, a copy of the batch a block). "Kept blocks alone" is what
 a gather without any cost would take in eager torch: each block that has an image to run, on a ready batch of that size.
@@ -84,7 +84,7 @@ def nets_of(name: str, form: str = "built", open_all: bool = False) -> tuple[Any
     import torch
 
     import searchspace as ss
-    from searchspace.folded import folded
+    from searchspace.inference import folded
 
     a = ss.anchor(name)
     torch.manual_seed(0)

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from searchspace.architecture import Architecture as Architecture
     from searchspace.card import load as load
     from searchspace.complexity import count as count
+    from searchspace.inference import folded as folded
     from searchspace.named import resolve as resolve
     from searchspace.network import build as build
     from searchspace.space import SearchSpace as SearchSpace
     from searchspace.space import named_space as space  # noqa: F401
 
 _WHERE = {"Architecture": "architecture", "SearchSpace": "space", "anchor": "anchors", "build": "network", "count": "complexity",
-          "load": "card", "resolve": "named"}  # fmt: skip
+          "folded": "inference", "load": "card", "resolve": "named"}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

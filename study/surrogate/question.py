@@ -23,7 +23,7 @@ NEAREST, SPREAD = 40, 1500  # random codes, of which a start net is chosen: so m
 MOST = 300  # observations that the model is fitted to
 # With more trials than this fewer candidates are looked at, in inverse proportion: a suggestion is to take half a second at most
 # with 10,000, and the looks were 0.4 s of it. What that costs in trainings was not measured.
-ENOUGH = 2500
+ENOUGH = 1000
 
 Floats = NDArray[np.float64]
 

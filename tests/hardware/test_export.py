@@ -111,6 +111,20 @@ def test_mixed_decisions(gate):
     assert kept.tolist() == [pattern, pattern]
 
 
+@pytest.mark.parametrize("gates", [("rnn", "", "rnn", "ff2", ""), ("ff2", "rnn", "", "", "rnn")])
+def test_gates_of_several_designs_with_blocks_between_them(gates):
+    """The state passes by gates that do not read it, and by blocks that no branch leads to."""
+    stage = Stage((block("residual", 16), *(block("residual", 16, gate=gate) for gate in gates)))
+    net, x = (
+        lively(Architecture(Stem(16), (stage,), Head(), 12, 5, gate_sharing="per_block", skip_alpha=0.1)).eval(),
+        images(3, 12),
+    )
+    agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x)
+    for pattern in ([True, False, True], [False, True, False], [False, False, True]):
+        force(net, pattern)
+        assert agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x).tolist() == [pattern] * 3
+
+
 @pytest.mark.parametrize("gate", GATES)
 def test_decisions_that_differ_from_image_to_image(gate):
     net, x = gated_net("residual", gate, "per_block", 12), images(24, 12)

@@ -1,6 +1,6 @@
 """A net for inference alone, in eager torch: normalisations folded into the convolutions, and little Python in between.
 
-    quick = folded(net)            # a copy in eval mode; quick.run(x) as before, logits to about 1e-6 of the largest
+    quick = ss.folded(net)            # a copy in eval mode; quick.run(x) as before, logits to about 1e-6 of the largest
 
 gamma (W x - mean) / sqrt(var + eps) + beta is a convolution with the weights W gamma / sqrt(var + eps) and the bias
 beta - mean gamma / sqrt(var + eps) (Jacob et al., arXiv:1712.05877, section 3.2). Deployed engines do so by themselves; eager

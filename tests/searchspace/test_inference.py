@@ -8,7 +8,7 @@ from torch import nn
 
 import searchspace as ss
 from searchspace.blocks import BLOCKS, ConvBlock, conv_norm
-from searchspace.folded import FoldedBlock, folded
+from searchspace.inference import FoldedBlock, folded
 
 
 def lively(name):
