@@ -159,20 +159,20 @@ def stitch(net: Any, image: Tensor, trace: Trace) -> onnx.ModelProto:
         asked = i + 1 in gates
         next_gate, told, given = gates.ask(i + 1, y) if asked else (None, [], [])
         ways: dict[str, _Graph] = {"then": _Graph(), "else": _Graph()}
-        ways["then"].put(whole, f"then{i}/", [name], [f"then{i}/y"])
+        ways["then"].put(whole, f"block{i}/then/", [name], [f"block{i}/then/y"])
         if adds_x:
             # a branch must compute what it returns: an outer value handed through is not valid
-            ways["else"].add("Identity", [name], [f"else{i}/y"])
+            ways["else"].add("Identity", [name], [f"block{i}/else/y"])
         else:
-            ways["else"].put(_Piece(trace, _Shortcut(block), x), f"else{i}/", [name], [f"else{i}/y"])
+            ways["else"].put(_Piece(trace, _Shortcut(block), x), f"block{i}/else/", [name], [f"block{i}/else/y"])
         branches = {}
         for way, graph in ways.items():
-            names, values = [f"{way}{i}/y"], [y]
+            names, values = [f"block{i}/{way}/y"], [y]
             if next_gate is not None:
-                names, values = names + [f"{way}{i}/{each}" for each in given], values + list(next_gate.values)
-                graph.put(next_gate, f"{way}{i}/gate{i + 1}/", [names[0], *told], names[1:])
+                names, values = names + [f"block{i}/{way}/{each}" for each in given], values + list(next_gate.values)
+                graph.put(next_gate, f"block{i}/{way}/gate{i + 1}/", [names[0], *told], names[1:])
             out = [_info(n, v) for n, v in zip(names, values, strict=True)]
-            branches[f"{way}_branch"] = helper.make_graph(graph.nodes, f"{way}{i}", [], out, graph.weights)
+            branches[f"{way}_branch"] = helper.make_graph(graph.nodes, f"block{i}_{way}", [], out, graph.weights)
         main.add("If", [f"gate{i}/keep"], [f"y{i}", *given], name=f"block{i}", **branches)
         x, name = y, f"y{i}"
     head = _Piece(trace, nn.Sequential(*straight, module.head), x)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import shutil
 import types
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from hardware.export import Deployed, deployed
 from hardware.runtimes import Clock, Runtime, RuntimeUnavailable
 from hardware.setting import Setting
+from searchspace.inference import private_copy
 
 BLOCK_MS = 5.0  # CUDA: long beside the half microsecond that an event resolves, short beside a change of clocks
 FLUSH_BYTES = 256 * 2**20  # more than the second-level cache of any card so far
@@ -158,14 +158,3 @@ class CudaGraph(Eager):
 
     def again(self, x: Any) -> None:
         self.graph.replay()
-
-
-def private_copy(module: nn.Module) -> nn.Module:
-    """A deep copy; tensors of an autograd graph that hang on a module (the decisions of the last training
-    step) cannot be copied deeply and come along detached."""
-    memo: dict[int, Any] = {}
-    for m in module.modules():
-        for value in vars(m).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach()
-    return copy.deepcopy(module, memo)

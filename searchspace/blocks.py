@@ -46,7 +46,8 @@ class SqueezeExcite(nn.Module):
 class ConvBlock(nn.Module):
     """A block with the face above. `has_shortcut`: whether it can be skipped. A family says which of its modules the body runs
     through (`chain`), which the shortcut (`way`) and which come after the addition (`after`), by name, or writes body, shortcut
-    and join itself. An nn.Identity among them stands for a piece that a net does without."""
+    and join itself; no module may have one of these three names. An nn.Identity among them stands for a piece that a net does
+    without."""
 
     chain: ClassVar[tuple[str, ...]] = ()
     way: ClassVar[tuple[str, ...]] = ()

@@ -65,7 +65,7 @@ def run_blocks(steps: Steps, x: Tensor, asked: Asked, first: bool = False) -> tu
         else:
             (rows,) = rows_of(asked(gate, batch.whole(), "threshold")[:, None])
         batch.run(block, rows)
-    return batch.whole(), asked.kept() > 0.5 if known is None else known
+    return batch.whole(), asked.kept() > 0.5 if known is None else known.clone()  # `known` may be the caller's own
 
 
 def rows_of(kept: Tensor) -> Iterator[list[int]]:

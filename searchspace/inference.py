@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from searchspace.blocks import ConvBlock
 from searchspace.network import Network
 
 Step = Callable[[Tensor], Tensor]
+FACE = ("forward", "body", "shortcut", "join", "hands_back")  # of a block
 
 
 class _Convolution:
@@ -82,21 +84,34 @@ class FoldedBlock(ConvBlock):
 
 
 def folded(net: Network) -> Network:
-    """A copy of the net for inference: eval mode, no gradient; `net` itself stays as it is. A block that writes its own body
-    keeps it, with the convolutions in it folded."""
-    quick = copy.deepcopy(net).eval().requires_grad_(False)
+    """A copy of the net for inference: eval mode, no gradient; `net` itself stays as it is. A block that writes its own body,
+    shortcut, join or forward keeps it, with the convolutions in it folded. Weights are loaded before, not afterwards."""
+    quick = private_copy(net).eval().requires_grad_(False)
+    assert isinstance(quick, Network)
     _fold(quick)
     for i, block in enumerate(quick.blocks):
         own = type(block)
-        if issubclass(own, ConvBlock) and all(getattr(own, n) is getattr(ConvBlock, n) for n in ("body", "shortcut", "join")):
+        if own.chain and all(getattr(own, name) is getattr(ConvBlock, name) for name in FACE):  # type: ignore[attr-defined]
             quick.blocks[i] = FoldedBlock(block)  # type: ignore[arg-type]
     return quick
 
 
+def private_copy(module: nn.Module) -> nn.Module:
+    """A deep copy; tensors of an autograd graph that hang on a module (the decisions of the last training step) cannot be copied
+    deeply and come along detached."""
+    memo: dict[int, Any] = {}
+    for m in module.modules():
+        for value in vars(m).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                memo[id(value)] = value.detach()
+    return copy.deepcopy(module, memo)
+
+
 def _fold(module: nn.Module) -> None:
     for name, child in module.named_children():
-        pieces = list(child) if isinstance(child, nn.Sequential) else []
-        if [type(piece) for piece in pieces[:2]] == [nn.Conv2d, nn.BatchNorm2d]:
+        pieces = list(child) if type(child) is nn.Sequential else []
+        plain = [type(piece) for piece in pieces[:2]] == [nn.Conv2d, nn.BatchNorm2d] and pieces[0].padding_mode == "zeros"
+        if plain:
             one = FoldedConv(pieces[0], pieces[1], pieces[2] if len(pieces) > 2 else None)  # type: ignore[arg-type]
             setattr(module, name, nn.Sequential(one, *pieces[3:]) if len(pieces) > 3 else one)
         else:

@@ -60,6 +60,24 @@ def force(net, pattern):
             last.bias.copy_(torch.tensor([-5.0, 5.0] if keep else [5.0, -5.0])[-len(last.bias) :])
 
 
+def normalised(x):
+    return (torch.as_tensor(x).float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+
+
+def parted(net, x):
+    """Moves each gate's threshold into the middle of what it sees, in order."""
+    normal = normalised(x)
+    for g in net.gates.values():
+        last = g.core.decision if hasattr(g, "core") else g.decision
+        seen = []
+        hook = last.register_forward_hook(lambda m, i, o: seen.append(o.detach()))  # noqa: B023
+        net.run(normal)
+        hook.remove()
+        middle = torch.cat(seen).quantile(0.5, 0)  # between two images, on none
+        with torch.no_grad():
+            last.bias -= middle
+
+
 def session(data, **options):
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads, chosen.log_severity_level = 1, 3
@@ -71,8 +89,7 @@ def session(data, **options):
 def agree(net, data, x):
     """Logits and decisions of the file and of torch, image by image."""
     assert parity(net, data, x, MEAN, STD) <= TOLERANCE
-    normal = (torch.as_tensor(x).float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    kept = net.run(normal)[1].numpy()
+    kept = net.run(normalised(x))[1].numpy()
     ran = session(data)
     theirs = [ran.run(["kept"], {"image": x[i : i + 1].astype(np.float32)})[0][0] for i in range(len(x))]
     assert np.array_equal(np.stack(theirs), kept.astype(np.float32))
@@ -117,28 +134,32 @@ def test_gates_of_several_designs_with_blocks_between_them(gates):
     stage = Stage((block("residual", 16), *(block("residual", 16, gate=gate) for gate in gates)))
     net, x = (
         lively(Architecture(Stem(16), (stage,), Head(), 12, 5, gate_sharing="per_block", skip_alpha=0.1)).eval(),
-        images(3, 12),
+        images(24, 12),
     )
-    agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x)
+    x[::2] //= 4  # dark images beside bright ones
+    with torch.no_grad():
+        for gate in net.gates.values():
+            if hasattr(gate, "core"):
+                gate.core.from_state.weight.mul_(30)  # the state weighs as much as the image
+    parted(net, x)
+    kept = agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x)
+    assert all(0.2 < column < 0.8 for column in kept.mean(0))
+    for gate in net.gates.values():  # a state that is lost would show: some decisions hang on it
+        if hasattr(gate, "core"):
+            gate.forward = lambda x, h, c, gate=gate: type(gate).forward(gate, x, torch.zeros_like(h), torch.zeros_like(c))
+    assert not np.array_equal(net.run(normalised(x))[1].numpy(), kept)
+    for gate in net.gates.values():
+        vars(gate).pop("forward", None)
     for pattern in ([True, False, True], [False, True, False], [False, False, True]):
         force(net, pattern)
-        assert agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x).tolist() == [pattern] * 3
+        assert agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x).tolist() == [pattern] * len(x)
 
 
 @pytest.mark.parametrize("gate", GATES)
 def test_decisions_that_differ_from_image_to_image(gate):
     net, x = gated_net("residual", gate, "per_block", 12), images(24, 12)
     x[::2] //= 4  # dark images beside bright ones
-    normal = (torch.as_tensor(x).float() - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
-    for g in net.gates.values():  # move each threshold into the middle of what it sees
-        last = g.core.decision if hasattr(g, "core") else g.decision
-        seen = []
-        hook = last.register_forward_hook(lambda m, i, o: seen.append(o.detach()))  # noqa: B023
-        net.run(normal)
-        hook.remove()
-        middle = torch.cat(seen).quantile(0.5, 0)  # between two images, on none
-        with torch.no_grad():
-            last.bias -= middle
+    parted(net, x)
     kept = agree(net, to_onnx(net, (1, 3, 12, 12), MEAN, STD), x)
     assert 0.05 < kept.mean() < 0.95
     assert len({tuple(row) for row in kept.tolist()}) > 1

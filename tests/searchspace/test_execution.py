@@ -9,31 +9,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import searchspace as ss
 from searchspace import execution
 from searchspace.execution import Batch, apart, rows_of
+from tests.searchspace.mixed import net_of
 
 ATEN = torch.ops.aten
-
-
-def net_of(name, mode="gather", seed=0):
-    """A net with batch statistics that are not the initial ones, its decisions mixed."""
-    torch.manual_seed(seed)
-    net = ss.build(ss.anchor(name, classes=10), execution=mode)
-    net.train()
-    for _ in range(3):
-        net._plain(torch.randn(8, 3, 32, 32))
-    net.eval()
-    x = torch.randn(64, 3, 32, 32)
-    for gate in net.gates.values():  # fresh gates say the same of every image: these part them in the middle
-        last = gate.embed if hasattr(gate, "core") else gate.decision
-        said = []
-        hook = last.register_forward_hook(lambda m, i, o: said.append(o))  # noqa: B023
-        net.run(x)
-        hook.remove()
-        scale = 2 / said[0].std(0)
-        last.weight.data.mul_(scale[:, None])
-        last.bias.data.sub_(said[0].mean(0)).mul_(scale)
-        if hasattr(gate, "core"):
-            torch.nn.init.zeros_(gate.core.decision.bias)
-    return net
 
 
 def close(a, b):
@@ -159,13 +137,16 @@ def test_forced_gates_are_not_asked():
             net.run(torch.randn(images, 3, 32, 32), torch.rand(images, len(net.gates)) < 0.5)
 
 
-def test_an_integer_pattern_is_a_pattern():
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+@pytest.mark.parametrize("each", [False, True])
+def test_a_pattern_of_any_type_stays_the_callers(each, dtype):
     net, x = net_of("skipnet_14-rnn"), torch.randn(3, 3, 32, 32)
-    pattern = torch.tensor([1, 0, 0, 1, 1])
-    y, kept = net.run(x, pattern)
+    pattern = torch.tensor([1, 0, 0, 1, 1], dtype=dtype)
+    given = pattern.repeat(3, 1) if each else pattern
+    y, kept = net.run(x, given)
     assert torch.equal(kept, pattern.bool().expand(3, -1)) and torch.equal(y, net.run(x, pattern.bool())[0])
     kept[:] = False  # the answer is the caller's: their pattern is not
-    assert pattern.tolist() == [1, 0, 0, 1, 1]
+    assert torch.equal(given, pattern.repeat(3, 1) if each else pattern) and given.any()
 
 
 @pytest.mark.parametrize("mode", ["gather", "decide_first"])

@@ -6,24 +6,19 @@ import pytest
 import torch
 from torch import nn
 
-import searchspace as ss
 from searchspace.blocks import BLOCKS, ConvBlock, conv_norm
 from searchspace.inference import FoldedBlock, folded
+from tests.searchspace.mixed import net_of
 
 
 def lively(name):
-    """Statistics and scales that are not the initial ones: a wrong fold would show."""
-    torch.manual_seed(0)
-    net = ss.build(ss.anchor(name))
-    for m in net.modules():
+    """Decisions mixed; statistics and scales that are not the initial ones: a wrong fold would show."""
+    net = net_of(name)
+    for m in net.blocks.modules():
         if isinstance(m, nn.BatchNorm2d):
-            nn.init.normal_(m.running_mean, std=0.1)
-            nn.init.uniform_(m.running_var, 0.5, 2)
-            nn.init.uniform_(m.weight, 0.5, 1.5)
-            nn.init.normal_(m.bias, std=0.1)
-    for gate in net.gates.values():  # thresholds at what it sees, so that it decides by the image
-        gate.sharpen(3)
-    return net
+            nn.init.uniform_(m.weight, 0.8, 1.2)
+            nn.init.normal_(m.bias, std=0.05)
+    return net.train()
 
 
 def close(a, b):
@@ -42,20 +37,49 @@ def test_a_folded_net_gives_the_same(name):
     assert net.training and all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert not quick.training and not any(isinstance(m, nn.BatchNorm2d) for m in quick.modules())
     assert not any(p.requires_grad for p in quick.parameters())
-    x = torch.randn(9, 3, 32, 32)
+    x = torch.randn(32, 3, 32, 32)
     untouched = x.clone()
     logits, kept = net.run(x)
+    assert not net.gates or 0.1 < kept.float().mean() < 0.9
     for layout in (torch.contiguous_format, torch.channels_last):
         quick = quick.to(memory_format=layout)
         y, same = quick.run(x.to(memory_format=layout))
         assert torch.equal(same, kept) and close(y, logits)
     for rate in (0.0, 0.3, 0.7, 1.0) if net.gates else ():
-        force = torch.rand(9, len(net.gates)) < rate
+        force = torch.rand(32, len(net.gates)) < rate
         assert close(quick.run(x, force)[0], net.run(x, force)[0]) and close(
             quick.masked(x, force=force)[0], net.run(x, force)[0]
         )
         assert close(quick.run(x[:1], force[:1])[0], net.run(x[:1], force[:1])[0])
     assert torch.equal(x, untouched)
+    with torch.no_grad():  # piece by piece: a net of few images can hide what one of its blocks does
+        y = net.eval().stem(x)
+        assert close(quick.stem(x), y)
+        for own, folded_one in zip(net.blocks, quick.blocks, strict=True):
+            assert close(folded_one(y), own(y)) and own(y).std() > 0
+            y = own(y)
+        assert close(quick.head(y), net.head(y))
+
+
+def test_the_gates_say_the_same():
+    for name in ("skipnet_14-ff1", "skipnet_14-ff2", "skipnet_14-rnn"):
+        net = lively(name).eval()
+        quick = folded(net)
+        with torch.no_grad():
+            x = net.stem(torch.randn(8, 3, 32, 32))
+            (number, gate) = next(iter(net.gates.items()))
+            p, *_ = gate(x, *gate.start(x))
+            same, *_ = quick.gates[number](x, *gate.start(x))
+        assert torch.allclose(p, same, atol=1e-5) and p.std() > 0.01
+
+
+def test_a_net_that_has_just_trained():
+    net = lively("skipnet_8-rnn")
+    net(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert net.last_kept is not None and net.last_kept.requires_grad
+    quick = folded(net)
+    x = torch.randn(2, 3, 32, 32)
+    assert close(quick.run(x)[0], net.eval().run(x)[0])
 
 
 def test_every_family_is_made_of_steps():
@@ -78,21 +102,46 @@ def test_a_copy_of_a_folded_net_is_its_own():
     assert y.dtype == torch.float64 and close(y.float(), before)
 
 
-def test_a_block_that_writes_its_own_body_keeps_it():
-    class Own(ConvBlock):
-        def __init__(self, channels_in, spec):
-            super().__init__(channels_in, spec)
-            self.only = conv_norm(channels_in, spec.out, 3, spec.stride, act="h_swish")
+class Doubled(ConvBlock):
+    def __init__(self, channels_in, spec):
+        super().__init__(channels_in, spec)
+        self.only = conv_norm(channels_in, spec.out, 3, spec.stride, act="h_swish")
 
-        def body(self, x):
-            return 2 * self.only(x)
+    def body(self, x):
+        return 2 * self.only(x)
 
+
+class Whole(ConvBlock):
+    """A forward of its own beside a chain; a convolution that does not pad with zeros; a sequence with a way of its own."""
+
+    chain = ("only",)
+
+    class Odd(nn.Sequential):
+        def forward(self, x):
+            return self[1](self[0](x)) + 1
+
+    def __init__(self, channels_in, spec):
+        super().__init__(channels_in, spec)
+        reflecting = nn.Conv2d(channels_in, spec.out, 3, spec.stride, 1, padding_mode="reflect", bias=False)
+        self.only = nn.Sequential(reflecting, nn.BatchNorm2d(spec.out))
+        self.odd = self.Odd(*conv_norm(spec.out, spec.out, 3))
+
+    def forward(self, x):
+        return self.odd(self.only(x))
+
+
+@pytest.mark.parametrize("own", [Doubled, Whole])
+def test_a_block_that_is_written_out_keeps_its_way(own):
     net = lively("mobilenet_v2-0.5-32").eval()
-    spec = net.blocks[3].spec
-    own = Own(net.architecture.widths_in[3], spec)
-    nn.init.uniform_(own.only[1].running_var, 0.5, 2)
-    net.blocks[3] = own.eval()
+    block = own(net.architecture.widths_in[3], net.blocks[3].spec)
+    for m in block.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.uniform_(m.running_var, 0.5, 2)
+    net.blocks[3] = block.eval()
     quick = folded(net)
-    assert type(quick.blocks[3]) is Own and not any(isinstance(m, nn.BatchNorm2d) for m in quick.modules())
+    assert type(quick.blocks[3]) is own
+    assert any(isinstance(m, nn.BatchNorm2d) for m in quick.modules()) == (own is Whole)
+    x = torch.randn(2, net.architecture.widths_in[3], 8, 8)
+    assert close(quick.blocks[3](x), block(x))
     x = torch.randn(2, 3, 32, 32)
     assert close(quick.run(x)[0], net.run(x)[0])

@@ -9,6 +9,7 @@ import pytest
 from analysis.pareto import hypervolume
 from study.pareto_gp import ParetoGP
 from study.samplers import make
+from study.surrogate import candidates, question
 
 LETTERS = ("a", "b", "c", "d")
 
@@ -151,6 +152,21 @@ def test_goes_on_with_a_study_that_another_process_began():
     study = run(ParetoGP(1, Walks()), 15)
     run(ParetoGP(7, Walks()), 15, study)
     assert len(set(nets(study))) == 30
+
+
+def test_a_large_study_looks_at_fewer_candidates(monkeypatch):
+    looks = []
+    whole = candidates.Unseen.of
+    monkeypatch.setattr(candidates.Unseen, "of", lambda self, codes: looks.append(len(codes)) or whole(self, codes))
+    looked = {}
+    for enough in (1000, 4):
+        monkeypatch.setattr(question, "ENOUGH", enough)
+        study = run(ParetoGP(1, Walks()), 20)
+        looks.clear()
+        run(study.sampler, 1, study)
+        looked[enough] = sum(looks)
+        assert len(set(nets(study))) == 21
+    assert 0 < looked[4] < 0.5 * looked[1000]
 
 
 def test_running_and_queued_trials_are_taken_as_tried():
