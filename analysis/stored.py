@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
@@ -19,7 +21,22 @@ from optuna import distributions
 from optuna.distributions import BaseDistribution
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import Float, Integer, String, Text, bindparam, cast, func, literal, null, or_, select, union_all
+from sqlalchemy import (
+    Connection,
+    Float,
+    Integer,
+    String,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -27,6 +44,8 @@ DIALECTS = ("postgresql", "sqlite")
 TRIAL, PARAM = models.TrialModel.__table__.c, models.TrialParamModel.__table__.c
 NOTED, OPTUNAS = models.TrialUserAttributeModel.__table__.c, models.TrialSystemAttributeModel.__table__.c
 VALUE, STEP = models.TrialValueModel.__table__.c, models.TrialIntermediateValueModel.__table__.c
+LAST = 2**31 - 1
+PAGE = 1000  # trials
 CATEGORICAL = '{"name": "CategoricalDistribution"'  # how Optuna begins to write one
 distribution_of = lru_cache(maxsize=None)(distributions.json_to_distribution)  # there are few, and nobody alters them
 
@@ -39,31 +58,51 @@ def read_trials(session: Session, study_id: int, ids: Iterable[int], above: int)
 def read_trial(session: Session, trial_id: int) -> FrozenTrial:
     """One trial; KeyError without it."""
     study = session.connection().execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
-    if study is None or not (found := _read(session, {"study": study, "ids": [trial_id], "above": 2**31 - 1})):
+    if study is None or not (found := _read(session, {"study": study, "ids": [trial_id], "above": LAST})):
         raise KeyError(f"there is no trial {trial_id}")
     return found[0]
 
 
 def _read(session: Session, chosen: Mapping[str, Any]) -> list[FrozenTrial]:
     connection = session.connection()
-    parts: dict[int, dict[str, list[Any]]] = {}
-    with _no_collection():
-        # all at once: fetched one by one, rows take twice as long
-        for kind, id_, *row in connection.execute(_rows(connection.dialect.name), chosen).all():
-            if id_ not in parts:
-                parts[id_] = {kind: [] for kind in "tuscpvi"}
-            parts[id_][kind].append(row)
     of_choices = choices_read(session, chosen["study"])
+    in_turn = threading.Lock()  # one connection
+
+    def fetched(page: Mapping[str, Any]) -> Sequence[Any]:
+        with in_turn:  # all at once: fetched one by one, rows take twice as long
+            return connection.execute(_rows(connection.dialect.name), page).all()
 
     def distribution(id_: int, name: str) -> BaseDistribution:
         """Of a choice: the same in all trials of a study, Optuna takes no other."""
         if name not in of_choices:
-            told = connection.execute(select(PARAM.param_name, PARAM.distribution_json).where(PARAM.trial_id == id_))
+            asked = select(PARAM.param_name, PARAM.distribution_json).where(PARAM.trial_id == id_)
+            with in_turn:
+                told = connection.execute(asked).all()
             of_choices.update((n, distribution_of(text)) for n, text in told if text.startswith(CATEGORICAL))
         return of_choices[name]
 
-    with _no_collection():
-        return [_frozen(id_, parts[id_], distribution) for id_ in sorted(parts)]
+    pages, found = _pages(connection, chosen), []
+    with _no_collection(), ThreadPoolExecutor(1) as beside:
+        # of a large study the server gathers the next trials while these are taken apart here
+        for rows in (beside.map if len(pages) > 1 else map)(fetched, pages):
+            parts: dict[int, dict[str, list[Any]]] = {}
+            for kind, id_, *row in rows:
+                if id_ not in parts:
+                    parts[id_] = {kind: [] for kind in "tuscpvi"}
+                parts[id_][kind].append(row)
+            found += [_frozen(id_, parts[id_], distribution) for id_ in sorted(parts)]
+        if len(pages) > 1:
+            gc.freeze()  # they stay as long as the study is open: each later look at them all would take half a second
+    return found
+
+
+def _pages(connection: Connection, chosen: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The trials chosen, in parts of PAGE where a server is asked for a whole study."""
+    ends = []
+    if chosen["above"] < 0 and connection.dialect.name == "postgresql":
+        every = select(TRIAL.trial_id).where(TRIAL.study_id == chosen["study"]).order_by(TRIAL.trial_id)
+        ends = list(connection.execute(every).scalars())[PAGE - 1 : -1 : PAGE]
+    return [{**chosen, "above": above, "upto": upto} for above, upto in zip([chosen["above"], *ends], [*ends, LAST])]
 
 
 @contextlib.contextmanager
@@ -98,8 +137,8 @@ def _rows(dialect: str) -> Any:
         among = TRIAL.trial_id == func.any(bindparam("ids", type_=postgresql.ARRAY(Integer)))
     else:
         among = TRIAL.trial_id.in_(bindparam("ids", expanding=True))
-    mine = TRIAL.study_id == bindparam("study")
-    ours = select(*TRIAL).where(mine, or_(among, TRIAL.trial_id > bindparam("above"))).cte("ours")
+    mine, above = TRIAL.study_id == bindparam("study"), TRIAL.trial_id > bindparam("above")
+    ours = select(*TRIAL).where(mine, or_(among, and_(above, TRIAL.trial_id <= bindparam("upto")))).cte("ours")
     no_text, no_number, no_order = cast(null(), Text), cast(null(), Float(53)), cast(null(), Integer)
 
     def each(kind: str, row: Any, *columns: Any) -> Any:

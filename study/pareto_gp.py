@@ -115,13 +115,13 @@ class ParetoGP(optuna.samplers.BaseSampler):
         if isinstance(self._space, Walked):
             self._plain |= {t.number for t in new[:-MOST_WALKED]}
         for t in new:
-            params = _categorical(t)
-            choices = {name: t.distributions[name].choices for name in params}  # type: ignore[attr-defined]
-            if params and t.state == TrialState.COMPLETE and t.number not in self._plain:
-                self._space.see(params, choices)
+            if t.params and t.state == TrialState.COMPLETE and t.number not in self._plain:
+                params = _categorical(t)
+                self._space.see(params, {name: t.distributions[name].choices for name in params})  # type: ignore[attr-defined]
             else:  # it may not have been asked everything, and tells nothing of conditions
-                for name in params:
-                    self._space.add(name, choices[name])
+                for name, asked in t.distributions.items():
+                    if name not in self._space and isinstance(asked, CategoricalDistribution):
+                        self._space.add(name, asked.choices)
         if isinstance(self._space, Walked):
             self.pool()  # many walks meet (nearly) all choices
 
@@ -209,4 +209,5 @@ def _logs(facts: Floats) -> Floats:
 
 
 def _categorical(t: FrozenTrial) -> Params:
-    return {name: value for name, value in t.params.items() if isinstance(t.distributions[name], CategoricalDistribution)}
+    asked = t.distributions
+    return {name: value for name, value in t.params.items() if isinstance(asked[name], CategoricalDistribution)}

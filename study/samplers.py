@@ -1,7 +1,8 @@
 """Name -> Optuna sampler, made when it is chosen. All work on any study with categorical parameters and two objectives.
 
 pareto_gp   our own (study/pareto_gp.py), the only one that uses what is known of a net before training
-tpe     multivariate: Optuna's default for two objectives is independent and needs 1.4-2x the evaluations
+tpe     multivariate: Optuna's default for two objectives is independent and needs 1.4-2x the evaluations; of a large study it
+        is shown a part (study/tpe.py)
 nsga2   population 20: with the default of 50 the first 50 trials are random
 """
 
@@ -24,10 +25,10 @@ def _pareto_gp(seed: int, known: Known | None) -> optuna.samplers.BaseSampler:
 
 
 def _tpe(seed: int, known: Known | None) -> optuna.samplers.BaseSampler:
-    import optuna
+    from study.tpe import BoundedTPE
 
     # group: conditional choices are modelled together with those that they always come with
-    return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
+    return BoundedTPE(seed=seed, multivariate=True, group=True, constant_liar=True)
 
 
 def _nsga2(seed: int, known: Known | None) -> optuna.samplers.BaseSampler:

@@ -63,6 +63,9 @@ class Learned:
         self._order.append(len(self._order))
         self._stale = bool(self._seen)  # the sets before did not have it
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._at
+
     @property
     def d(self) -> int:
         return len(self.names)
@@ -75,11 +78,11 @@ class Learned:
 
     def code(self, params: Mapping[str, Any]) -> Codes:
         """(d,); foreign names and values are left out."""
-        row = np.full(self.d, ABSENT, dtype=np.int16)
+        row = [ABSENT] * self.d
         for name, value in params.items():
-            if name in self._at:
-                row[self._at[name]] = self._level[self._at[name]].get((type(value), value), ABSENT)
-        return row
+            if (at := self._at.get(name)) is not None:
+                row[at] = self._level[at].get((type(value), value), ABSENT)
+        return np.array(row, dtype=np.int16)
 
     plain = code  # without a walk, in a space that has one
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
@@ -71,63 +72,77 @@ def prior(d: int, m: int) -> tuple[Floats, Floats]:
 
 
 def covariance(a: Inputs, b: Inputs, h: Hyper) -> Floats:
-    """(len(a), len(b)), without noise."""
-    distance, same = np.zeros((len(a), len(b))), np.zeros((len(a), len(b)))
-    total = h.theta.sum()
-    for i, theta in enumerate(h.theta):
-        equal = a.codes[:, i, None] == b.codes[None, :, i]
-        same += theta * equal
-    distance = total - same  # sum of theta over the choices that differ
-    if a.attributes.shape[1]:
-        p, q = a.attributes * np.sqrt(h.phi), b.attributes * np.sqrt(h.phi)
-        distance = distance + np.maximum(0.0, (p**2).sum(1)[:, None] + (q**2).sum(1)[None] - 2 * p @ q.T)
-    return np.asarray(h.vp * np.exp(-distance) + h.va * same / total + h.vl * (1 + a.attributes @ b.attributes.T))
+    """(len(a), len(b)), without noise. Both -D and the sum with the linear term are products of two matrices of one-hot choices
+    and attributes: many times faster than comparing choice by choice."""
+    levels = max(int(x.codes.max(initial=0)) for x in (a, b)) + 2  # ABSENT is one
+    hot_a, hot_b = _one_hot(a.codes, levels), _one_hot(b.codes, levels)
+    one_a, one_b = np.ones((len(a), 1)), np.ones((len(b), 1))
+    theta, total = np.repeat(h.theta, levels), h.theta.sum()
+    p, q = a.attributes * np.sqrt(h.phi), b.attributes * np.sqrt(h.phi)
+    far_a, far_b = (p**2).sum(1, keepdims=True) + total, (q**2).sum(1, keepdims=True)
+    k = np.hstack([hot_a * theta, 2 * p, -far_a, -one_a]) @ np.hstack([hot_b, q, one_b, far_b]).T
+    np.exp(k, out=k)
+    k *= h.vp
+    k += (
+        np.hstack([hot_a * (h.va * theta / total), h.vl * a.attributes, h.vl * one_a]) @ np.hstack([hot_b, b.attributes, one_b]).T
+    )
+    return np.asarray(k)
+
+
+def _one_hot(codes: NDArray[np.int16], levels: int) -> Floats:
+    """(n, d * levels)."""
+    n, d = codes.shape
+    hot = np.zeros((n, d * levels))
+    hot[np.arange(n)[:, None], np.arange(d) * levels + codes + 1] = 1.0
+    return hot
 
 
 class _Pairs:
-    """What the fit needs of all pairs i < j of the observations, computed once."""
+    """What the fit needs of all pairs i < j of the observations, computed once: a fit asks some twenty times."""
 
     def __init__(self, x: Inputs):
-        n = len(x)
-        self.i, self.j = np.triu_indices(n, 1)
-        self.differ = (x.codes[self.i] != x.codes[self.j]).T.astype(np.float64)  # (d, pairs)
-        self.squares = ((x.attributes[self.i] - x.attributes[self.j]) ** 2).T.copy()  # (m, pairs)
-        self.linear = 1 + x.attributes @ x.attributes.T
-        self.n = n
+        self.n = n = len(x)
+        self.i, self.j = i, j = np.triu_indices(n, 1)
+        self.below = j * n + i  # where in the lower triangle
+        self.differ = np.empty((x.codes.shape[1], len(i)))  # (d, pairs)
+        for c, level in enumerate(x.codes.T.copy()):
+            np.not_equal(level[i], level[j], out=self.differ[c])
+        self.squares = ((x.attributes[i] - x.attributes[j]) ** 2).T.copy()  # (m, pairs)
+        linear = 1 + x.attributes @ x.attributes.T
+        self.linear, self.own_linear = linear[i, j], linear.diagonal()
 
 
 def negative_log_posterior(logs: Floats, pairs: _Pairs, z: Floats) -> tuple[float, Floats]:
     """-log p(z | x, h) - log p(h) up to a constant (R&W eq. 5.8) and its gradient (R&W eq. 5.9), in the logs of h."""
     d, m, n = len(pairs.differ), len(pairs.squares), pairs.n
     h = Hyper.of(logs, d)
-    w = h.theta / h.theta.sum()
-    product = h.vp * np.exp(-(h.theta @ pairs.differ) - (h.phi @ pairs.squares if m else 0.0))
-    unequal = w @ pairs.differ
-    k = h.vl * pairs.linear
-    k[pairs.i, pairs.j] += product + h.va * (1 - unequal)
-    k[pairs.j, pairs.i] = k[pairs.i, pairs.j]
-    k[np.diag_indices(n)] += h.vp + h.va + h.vn + JITTER
+    total = h.theta.sum()
+    w = h.theta / total
+    apart = h.theta @ pairs.differ
+    product = h.vp * np.exp(-apart - (h.phi @ pairs.squares if m else 0.0))
+    same = 1 - apart / total
+    k = np.zeros(n * n)  # its lower triangle
+    k[pairs.below] = product + h.va * same + h.vl * pairs.linear
+    k[:: n + 1] = h.vp + h.va + h.vl * pairs.own_linear + h.vn + JITTER
     medians, sds = prior(d, m)
     off = (logs - medians) / sds
-    try:
-        factor = cho_factor(k, lower=True, check_finite=False)
-    except np.linalg.LinAlgError:
+    factor, failed = dpotrf(k.reshape(n, n).T, lower=0, clean=0, overwrite_a=1)  # LAPACK counts by columns: there it is the upper
+    if failed:
         return 1e10, off / sds
-    alpha = cho_solve(factor, z, check_finite=False)
-    inverse = cho_solve(factor, np.eye(n), check_finite=False)
-    value = 0.5 * z @ alpha + np.log(np.diag(factor[0])).sum() + 0.5 * (off**2).sum()
-    # dL/dh = -1/2 tr((alpha alpha' - K^-1) dK/dh); a pair stands for both of its entries
-    g = np.outer(alpha, alpha) - inverse
-    of_pair, trace = g[pairs.i, pairs.j], np.trace(g)
+    alpha = cho_solve((factor, False), z, check_finite=False)
+    value = 0.5 * z @ alpha + np.log(factor.diagonal()).sum() + 0.5 * (off**2).sum()
+    # dL/dh = -1/2 tr((K^-1 - alpha alpha') dK/dh); a pair stands for both of its entries
+    inverse = dpotri(factor, lower=0, overwrite_c=1)[0].T.reshape(-1)
+    of_pair, of_own = alpha[pairs.i] * alpha[pairs.j] - inverse[pairs.below], 0.5 * (alpha**2 - inverse[:: n + 1])
+    trace = of_own.sum()
     through = of_pair * product
-    by_choice = pairs.differ @ np.stack([through, of_pair], 1)  # (d, 2)
     # dw_j/dlog theta_i = w_i ([i = j] - w_j); on the diagonal the sum is 1 whatever theta is
-    of_theta = -h.theta * by_choice[:, 0] + h.va * w * (of_pair @ unequal - by_choice[:, 1])
+    of_theta = -h.theta * (pairs.differ @ through) + h.va * w * (of_pair @ (1 - same) - pairs.differ @ of_pair)
     of_phi = -h.phi * (pairs.squares @ through) if m else np.zeros(0)
-    of_vp = through.sum() + 0.5 * trace * h.vp
-    of_va = h.va * (of_pair @ (1 - unequal) + 0.5 * trace)
-    of_vl = 0.5 * h.vl * (g * pairs.linear).sum()
-    gradient = np.concatenate([of_theta, of_phi, [of_vp, of_va, of_vl, 0.5 * trace * h.vn]])
+    of_vp = through.sum() + trace * h.vp
+    of_va = h.va * (of_pair @ same + trace)
+    of_vl = h.vl * (of_pair @ pairs.linear + of_own @ pairs.own_linear)
+    gradient = np.concatenate([of_theta, of_phi, [of_vp, of_va, of_vl, trace * h.vn]])
     return float(value), -gradient + off / sds
 
 

@@ -17,7 +17,7 @@ import pytest
 from scipy.stats import kendalltau
 
 import searchspace as ss
-from hardware.predictor import PRIOR_NS, LatencyPredictor
+from hardware.predictor import PRIOR_NS, LatencyPredictor, _tau
 from hardware.work import NAMES, counts, dense_counts, totals
 from searchspace.architecture import FAMILIES, Architecture, Block, Family, Head, Stage, Stem
 from searchspace.blocks import BLOCKS
@@ -166,3 +166,12 @@ def test_a_plugin_s_family_is_counted_from_its_module(fitted, family, monkeypatc
         return Architecture(Stem(32), (Stage((block,)),), Head(), 32, 10)
 
     assert (counts(net("mine")) == counts(net(family))).all() and fitted.predict(net("mine")) > 0
+
+
+def test_tau_is_kendalls_with_ties():
+    rng = np.random.default_rng(0)
+    for n in (2, 9, 200):
+        a = rng.integers(0, 9, n).astype(float)
+        pairs = np.array([a, a + rng.integers(0, 6, n)])
+        assert _tau(pairs) == pytest.approx(kendalltau(*pairs).statistic)
+    assert math.isnan(_tau(np.ones((2, 4))))

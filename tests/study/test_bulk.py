@@ -4,6 +4,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from analysis import stored
+from analysis.opening import opened, trials_of
 from benchmarks.servers import Postgres
 from study.storing.storage import note, open_storage, open_study
 
@@ -58,6 +60,19 @@ def test_it_reads_what_optuna_reads(url):
         assert (a.datetime_start, a.datetime_complete) == (b.datetime_start, b.datetime_complete)
     fresh = open_study(open_storage(url), "s", ["maximize", "minimize"])
     assert fresh.get_trials() == theirs
+
+
+def test_a_large_study_is_read_in_parts(url, monkeypatch):
+    theirs = filled(url).get_trials()
+    asked, rows = [], stored._rows
+    monkeypatch.setattr(stored, "_rows", lambda dialect: asked.append(dialect) or rows(dialect))
+    for page, parts in ((2, 3), (4, 2), (5, 1)):
+        monkeypatch.setattr(stored, "PAGE", page)
+        asked.clear()
+        stored._named.cache_clear()  # as a new process: also choices must be asked for between the parts
+        with opened(url) as storage:
+            assert trials_of(storage, storage.get_study_id_from_name("s")) == theirs
+        assert len(asked) == (parts if url.startswith("postgresql") else 1)
 
 
 def test_what_changes_is_read_again(url):
