@@ -41,8 +41,8 @@ def opened(url: str) -> Iterator[optuna.storages.RDBStorage]:
 def trials_of(storage: optuna.storages.RDBStorage, study_id: int) -> list[optuna.trial.FrozenTrial]:
     if storage.engine.name not in stored.DIALECTS:
         return storage.get_all_trials(study_id, deepcopy=False)
-    with storage.scoped_session() as session:
-        return stored.read_trials(session, study_id, (), -1)
+    with storage.engine.connect() as connection:
+        return stored.read_trials(connection, study_id, (), -1)
 
 
 def _line(error: BaseException) -> str:

@@ -38,7 +38,6 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import Session
 
 DIALECTS = ("postgresql", "sqlite")
 TRIAL, PARAM = models.TrialModel.__table__.c, models.TrialParamModel.__table__.c
@@ -50,22 +49,27 @@ CATEGORICAL = '{"name": "CategoricalDistribution"'  # how Optuna begins to write
 distribution_of = lru_cache(maxsize=None)(distributions.json_to_distribution)  # there are few, and nobody alters them
 
 
-def read_trials(session: Session, study_id: int, ids: Iterable[int], above: int) -> list[FrozenTrial]:
+Parts = dict[str, list[Any]]  # kind (_rows) -> rows of a trial
+
+
+def read_trials(connection: Connection, study_id: int, ids: Iterable[int], above: int) -> list[FrozenTrial]:
     """The trials of a study with these ids (unfinished ones: as many as there are workers and plans) or with one above, by id."""
-    return _read(session, {"study": study_id, "ids": sorted(ids), "above": above})
+    kept = _unfinished(connection.engine.pool, study_id)
+    return _read(connection, {"study": study_id, "ids": sorted(ids), "above": above}, kept)
 
 
-def read_trial(session: Session, trial_id: int) -> FrozenTrial:
+def read_trial(connection: Connection, trial_id: int) -> FrozenTrial:
     """One trial; KeyError without it."""
-    study = session.connection().execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
-    if study is None or not (found := _read(session, {"study": study, "ids": [trial_id], "above": LAST})):
+    study = connection.execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
+    if study is None or not (found := _read(connection, {"study": study, "ids": [trial_id], "above": LAST}, {})):
         raise KeyError(f"there is no trial {trial_id}")
     return found[0]
 
 
-def _read(session: Session, chosen: Mapping[str, Any]) -> list[FrozenTrial]:
-    connection = session.connection()
-    of_choices = choices_read(session, chosen["study"])
+def _read(connection: Connection, chosen: Mapping[str, Any], kept: dict[int, tuple[Parts, FrozenTrial]]) -> list[FrozenTrial]:
+    """`kept`: unfinished trials of the last read; one that is as it was is not made again, and those of this read take its place.
+    Of a worker's looks at its fifteen colleagues that was most of the time."""
+    of_choices = choices_read(connection, chosen["study"])
     in_turn = threading.Lock()  # one connection
 
     def fetched(page: Mapping[str, Any]) -> Sequence[Any]:
@@ -82,17 +86,26 @@ def _read(session: Session, chosen: Mapping[str, Any]) -> list[FrozenTrial]:
         return of_choices[name]
 
     pages, found = _pages(connection, chosen), []
+    running: dict[int, tuple[Parts, FrozenTrial]] = {}
     with _no_collection(), ThreadPoolExecutor(1) as beside:
         # of a large study the server gathers the next trials while these are taken apart here
         for rows in (beside.map if len(pages) > 1 else map)(fetched, pages):
-            parts: dict[int, dict[str, list[Any]]] = {}
+            parts: dict[int, Parts] = {}
             for kind, id_, *row in rows:
                 if id_ not in parts:
                     parts[id_] = {kind: [] for kind in "tuscpvi"}
                 parts[id_][kind].append(row)
-            found += [_frozen(id_, parts[id_], distribution) for id_ in sorted(parts)]
+            for id_ in sorted(parts):
+                before, trial = kept.get(id_, (None, None))
+                if trial is None or before != parts[id_]:
+                    trial = _frozen(id_, parts[id_], distribution)
+                if not trial.state.is_finished():
+                    running[id_] = parts[id_], trial
+                found.append(trial)
         if len(pages) > 1:
             gc.freeze()  # they stay as long as the study is open: each later look at them all would take half a second
+    kept.clear()
+    kept.update(running)
     return found
 
 
@@ -118,13 +131,18 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def choices_read(session: Session, study_id: int) -> dict[str, BaseDistribution]:
+def choices_read(connection: Connection, study_id: int) -> dict[str, BaseDistribution]:
     """Choice -> distribution, as far as this process has met them in the trials of a study."""
-    return _named(session.get_bind(), study_id)
+    return _named(connection.engine.pool, study_id)
 
 
 @lru_cache
-def _named(_engine: Any, _study: int) -> dict[str, BaseDistribution]:
+def _unfinished(_pool: Any, _study: int) -> dict[int, tuple[Parts, FrozenTrial]]:
+    return {}
+
+
+@lru_cache
+def _named(_pool: Any, _study: int) -> dict[str, BaseDistribution]:
     return {}
 
 
@@ -175,7 +193,7 @@ def _time(text: str) -> datetime | None:
     return datetime.fromisoformat(text).replace(tzinfo=UTC).astimezone().replace(tzinfo=None) if text else None
 
 
-def _frozen(trial_id: int, parts: Mapping[str, list[Any]], distribution: Callable[[int, str], BaseDistribution]) -> FrozenTrial:
+def _frozen(trial_id: int, parts: Parts, distribution: Callable[[int, str], BaseDistribution]) -> FrozenTrial:
     ((state, times, _, number),) = parts["t"]
     begun, over = map(_time, times.split("|"))
     params = [(order, name, value, distribution_of(text)) for name, text, value, order in parts["p"]]

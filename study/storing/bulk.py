@@ -1,5 +1,5 @@
 """What a trial has chosen and noted, and that it is over, each written in one transaction: Optuna's own storage takes one a row.
-The other half, reading, is analysis/stored.py.
+The other half, reading, is analysis/stored.py; what a worker does at each trial on PostgreSQL is study/storing/at_once.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import TrialState
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -26,15 +26,14 @@ _STATE = select(TRIAL.state).where(TRIAL.trial_id == bindparam("id"))
 _distribution_json = distributions.distribution_to_json
 
 
-def distribution_beside(session: Session, trial_id: int, name: str) -> BaseDistribution | None:
+def distribution_beside(connection: Connection, trial_id: int, name: str) -> BaseDistribution | None:
     """Of a parameter, in the other trials of a trial's study: as they were read, else by a look at them all."""
-    connection = session.connection()
     study = connection.execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar_one()
-    if (read := choices_read(session, study).get(name)) is not None:
+    if (read := choices_read(connection, study).get(name)) is not None:
         return read
     theirs = PARAM.trial_id.in_(select(TRIAL.trial_id).where(TRIAL.study_id == study))
-    text = connection.execute(select(PARAM.distribution_json).where(PARAM.param_name == name, theirs).limit(1)).scalar()
-    return None if text is None else distribution_of(text)
+    found = connection.execute(select(PARAM.distribution_json).where(PARAM.param_name == name, theirs).limit(1)).scalar()
+    return None if found is None else distribution_of(found)
 
 
 def write(session: Session, dialect: str, trial_id: int, params: Sequence[Param], attrs: Mapping[str, Any]) -> None:

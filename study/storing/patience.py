@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import exc
 
 from analysis.stored import DIALECTS, read_trial, read_trials
-from study.storing import bulk
+from study.storing import at_once, bulk
 
 PATIENCE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -94,10 +94,17 @@ class PatientStorage(optuna.storages.RDBStorage):
         self.patience = patience
         self.chosen: dict[int, list[bulk.Param]] = {}  # parameters that wait for the next write of their trial
         super().__init__(url, **arguments)
+        # for what is one statement: a begin and a commit around it go to the server and back as well
+        self.at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self.one_way = self.engine.name == "postgresql"  # study/storing/at_once.py
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         def attempt(again: bool) -> bool:
             try:
+                if self.one_way and state.is_finished() and trial_id not in self.chosen:
+                    with self.at_once.connect() as connection:
+                        at_once.finish(connection, trial_id, state, values)
+                    return True
                 with _create_scoped_session(self.scoped_session) as session:
                     if params := self.chosen.get(trial_id):
                         bulk.write(session, self.engine.name, trial_id, params, {})
@@ -116,6 +123,9 @@ class PatientStorage(optuna.storages.RDBStorage):
         """Several attributes, and the parameters chosen meanwhile, in one transaction: a commit is what a trial pays for."""
 
         def attempt(_: bool) -> None:
+            if self.one_way:
+                with self.at_once.connect() as connection:
+                    return at_once.write(connection, trial_id, self.chosen.get(trial_id, ()), attrs)
             with _create_scoped_session(self.scoped_session) as session:
                 bulk.write(session, self.engine.name, trial_id, self.chosen.get(trial_id, ()), attrs)
 
@@ -132,8 +142,8 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     def _distribution(self, trial_id: int, name: str) -> BaseDistribution | None:
         def attempt(_: bool) -> BaseDistribution | None:
-            with _create_scoped_session(self.scoped_session) as session:
-                return bulk.distribution_beside(session, trial_id, name)
+            with self.at_once.connect() as connection:
+                return bulk.distribution_beside(connection, trial_id, name)
 
         return self.patience.insist(attempt)
 
@@ -144,8 +154,8 @@ class PatientStorage(optuna.storages.RDBStorage):
             return self.patience.insist(lambda _: plain(trial_id))
 
         def attempt(_: bool) -> FrozenTrial:
-            with _create_scoped_session(self.scoped_session) as session:
-                return read_trial(session, trial_id)
+            with self.at_once.connect() as connection:
+                return read_trial(connection, trial_id)
 
         return self.patience.insist(attempt)
 
@@ -158,8 +168,8 @@ class PatientStorage(optuna.storages.RDBStorage):
         ids = {i for i in included_trial_ids if i <= trial_id_greater_than}
 
         def attempt(_: bool) -> list[FrozenTrial]:
-            with _create_scoped_session(self.scoped_session) as session:
-                return read_trials(session, study_id, ids, trial_id_greater_than)
+            with self.at_once.connect() as connection:
+                return read_trials(connection, study_id, ids, trial_id_greater_than)
 
         return self.patience.insist(attempt)
 
@@ -173,14 +183,43 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     def record_heartbeat(self, trial_id: int) -> None:
         once = super().record_heartbeat
+
+        def attempt(_: bool) -> None:
+            if not self.one_way:
+                return once(trial_id)
+            with self.at_once.connect() as connection:
+                at_once.hear(connection, trial_id)
+
         with contextlib.suppress(StorageGone):  # in a thread of its own: the main thread says it
-            self.patience.insist(lambda _: once(trial_id))
+            self.patience.insist(attempt)
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        once = super()._create_new_trial
+
+        def attempt(_: bool) -> FrozenTrial:
+            if not self.one_way or template_trial is not None:
+                return once(study_id, template_trial)
+            with self.engine.begin() as connection:
+                return at_once.begin(connection, study_id)
+
+        return self.patience.insist(attempt)
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        once = super().get_study_user_attrs
+
+        def attempt(_: bool) -> dict[str, Any]:
+            if not self.one_way:
+                return once(study_id)
+            with self.at_once.connect() as connection:
+                return at_once.study_attributes(connection, study_id)
+
+        return self.patience.insist(attempt)
 
 
 OPERATIONS = (
     "create_new_study", "set_study_user_attr", "set_study_system_attr", "get_study_id_from_name", "get_study_name_from_id",
-    "get_study_directions", "get_study_user_attrs", "get_study_system_attrs", "get_all_studies", "_create_new_trial",
-    "set_trial_user_attr", "set_trial_system_attr", "set_trial_intermediate_value", "get_trial_id_from_study_id_trial_number",
+    "get_study_directions", "get_study_system_attrs", "get_all_studies", "set_trial_user_attr", "set_trial_system_attr",
+    "set_trial_intermediate_value", "get_trial_id_from_study_id_trial_number",
 )  # fmt: skip
 
 

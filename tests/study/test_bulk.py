@@ -2,6 +2,7 @@
 
 import optuna
 import pytest
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from analysis import stored
@@ -102,3 +103,35 @@ def test_a_trial_that_is_over_takes_nothing_more(url):
     study.tell(trial.number, state=TrialState.FAIL)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
         note(trial, {"late": 1})
+
+
+def test_a_study_is_found_and_a_trial_that_is_over_stays(url):
+    study = filled(url)
+    study.set_user_attr("ended", "why")
+    study.set_user_attr("estimate", {"trial_s": 1.5})
+    backend = study._storage._backend
+    theirs = optuna.load_study(study_name="s", storage=url)
+    assert study.user_attrs == theirs.user_attrs == {"ended": "why", "estimate": {"trial_s": 1.5}}
+    bare = open_study(open_storage(url), "bare", ["maximize"])
+    assert bare.user_attrs == {}
+    for ask in (backend.get_study_user_attrs, backend._create_new_trial):
+        with pytest.raises(KeyError):
+            ask(999)
+    over = study.trials[1]
+    with pytest.raises(UpdateFinishedTrialError):
+        backend.set_trial_user_attrs(over._trial_id, {"late": 1})
+    with pytest.raises(UpdateFinishedTrialError):
+        backend.set_trial_state_values(over._trial_id, TrialState.FAIL)
+    assert theirs.trials[1] == over and not backend.silent(study._study_id)
+
+
+def test_a_running_trial_is_made_anew_only_when_it_changed(url):
+    study, other = filled(url), open_study(open_storage(url), "s", ["maximize", "minimize"])
+    other.get_trials()  # of all trials the server may tell in another order than of a few
+    first, again = other.get_trials(deepcopy=False)[0], other.get_trials(deepcopy=False)[0]
+    assert first.state == TrialState.RUNNING and first is again
+    running = optuna.trial.Trial(study, first._trial_id)
+    note(running, {"late": [3]})
+    assert other.get_trials(deepcopy=False)[0].user_attrs["late"] == [3] and "late" not in first.user_attrs
+    study.tell(running, (1.0, 2.0))
+    assert other.get_trials(deepcopy=False)[0].values == [1.0, 2.0]
