@@ -58,9 +58,10 @@ def read_trials(connection: Connection, study_id: int, ids: Iterable[int], above
     return _read(connection, {"study": study_id, "ids": sorted(ids), "above": above}, kept)
 
 
-def read_trial(connection: Connection, trial_id: int) -> FrozenTrial:
-    """One trial; KeyError without it."""
-    study = connection.execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
+def read_trial(connection: Connection, trial_id: int, study: int | None = None) -> FrozenTrial:
+    """One trial (of that study, if it is known); KeyError without it."""
+    if study is None:
+        study = connection.execute(select(TRIAL.study_id).where(TRIAL.trial_id == trial_id)).scalar()
     if study is None or not (found := _read(connection, {"study": study, "ids": [trial_id], "above": LAST}, {})):
         raise KeyError(f"there is no trial {trial_id}")
     return found[0]

@@ -64,6 +64,14 @@ ATTRIBUTES = text("""
 """)
 
 
+def prepared(connection: Any, _: Any) -> None:
+    """Has a new connection of psycopg keep what the server made of a statement, but plan each execution by what is asked: a plan
+    for lists of any length, or one made while the tables were empty, reads whole tables where ours names sixteen trials."""
+    connection.prepare_threshold = 2
+    connection.execute("set plan_cache_mode = force_custom_plan")
+    connection.commit()
+
+
 def write(connection: Connection, trial_id: int, params: Sequence[Param], attrs: Mapping[str, Any]) -> None:
     """Parameters and attributes of a running trial; UpdateFinishedTrialError if it is over."""
     told = {

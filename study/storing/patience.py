@@ -24,7 +24,7 @@ from optuna.distributions import BaseDistribution, check_distribution_compatibil
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import exc
+from sqlalchemy import event, exc
 
 from analysis.stored import DIALECTS, read_trial, read_trials
 from study.storing import at_once, bulk
@@ -93,10 +93,14 @@ class PatientStorage(optuna.storages.RDBStorage):
     def __init__(self, url: str, patience: Patience, **arguments: Any):
         self.patience = patience
         self.chosen: dict[int, list[bulk.Param]] = {}  # parameters that wait for the next write of their trial
+        self.study_of: dict[int, int] = {}  # trials that this process began
         super().__init__(url, **arguments)
         # for what is one statement: a begin and a commit around it go to the server and back as well
         self.at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self.one_way = self.engine.name == "postgresql"  # study/storing/at_once.py
+        if self.engine.driver == "psycopg":
+            event.listen(self.engine, "connect", at_once.prepared)
+            self.engine.dispose()  # what is connected so far is not
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         def attempt(again: bool) -> bool:
@@ -155,7 +159,7 @@ class PatientStorage(optuna.storages.RDBStorage):
 
         def attempt(_: bool) -> FrozenTrial:
             with self.at_once.connect() as connection:
-                return read_trial(connection, trial_id)
+                return read_trial(connection, trial_id, self.study_of.get(trial_id))
 
         return self.patience.insist(attempt)
 
@@ -202,7 +206,9 @@ class PatientStorage(optuna.storages.RDBStorage):
             with self.engine.begin() as connection:
                 return at_once.begin(connection, study_id)
 
-        return self.patience.insist(attempt)
+        begun = self.patience.insist(attempt)
+        self.study_of[begun._trial_id] = study_id
+        return begun
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         once = super().get_study_user_attrs

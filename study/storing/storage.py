@@ -85,9 +85,6 @@ def _engine(url: str) -> dict[str, Any]:
     if url.startswith("postgresql"):
         arguments["connect_args"] = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10,
                                      "keepalives_count": 3, "application_name": "lean-convnet-search"}  # fmt: skip
-    if url.startswith("postgresql+psycopg:"):
-        # a plan prepared for lists of any length reads whole tables where ours names sixteen trials
-        arguments["connect_args"]["prepare_threshold"] = None
     return arguments
 
 
