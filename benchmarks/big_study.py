@@ -93,7 +93,7 @@ import trainers.supervised  # as a worker does
 from study.storing.storage import open_storage, open_study
 from study.tracking import NoTracker
 imported = time.perf_counter()
-study = open_study(open_storage({url!r}), "big", ["maximize", "minimize"])
+study = open_study(open_storage({url!r}), {name!r}, ["maximize", "minimize"])
 asked = []
 def quick(candidate, bench, seed, report, on_epoch):
     asked.append(time.perf_counter())
@@ -106,6 +106,16 @@ print(asked[0] - begun, asked[0] - imported, 1e3 * gaps[len(gaps) // 2], 1e3 * g
 """
 
 
+def resumed(url: str, name: str, sampler: str, more: int, folder: str) -> tuple[float, float, float, float]:
+    """In a process of its own: seconds from its start to the first proposal, those after the imports, ms from one training to
+    the next, the median and the worst."""
+    code = RESUME.format(root=str(ROOT), url=url, name=name, more=more, sampler=sampler)
+    one = {**os.environ, "OMP_NUM_THREADS": "1"}  # as study/workers.py gives each of two workers on two cores
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True, env=one)
+    whole, resume, median, worst = map(float, done.stdout.split())
+    return whole, resume, median, worst
+
+
 def main() -> int:
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder, Postgres() as server:
@@ -114,15 +124,12 @@ def main() -> int:
         fill(url, BIG)
         print(f"{BIG} trials written in {time.perf_counter() - begun:.0f} s", flush=True)
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
+        whole, resume, _, _ = resumed(url, "empty", "pareto_gp", 11, folder)
+        print(f"a study without trials begins after {whole:.1f} s ({resume:.1f} s after the imports)", flush=True)
         more = BIG
         for sampler in ("pareto_gp", "random", "tpe"):
             more += 11
-            code = RESUME.format(root=str(ROOT), url=url, more=more, sampler=sampler)
-            one = {**os.environ, "OMP_NUM_THREADS": "1"}  # as study/workers.py gives each of two workers on two cores
-            done = subprocess.run(
-                [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True, env=one
-            )
-            whole, resume, median, worst = map(float, done.stdout.split())
+            whole, resume, median, worst = resumed(url, "big", sampler, more, folder)
             found["resume_s"] = max(found.get("resume_s", 0.0), whole)
             found[f"suggestion_{sampler}_ms"] = median
             print(f"{sampler}: resumed in {whole:.1f} s ({resume:.1f} s after the imports); from one training to the next "
