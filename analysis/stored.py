@@ -88,6 +88,8 @@ def _read(connection: Connection, chosen: Mapping[str, Any], kept: dict[int, tup
 
     pages, found = _pages(connection, chosen), []
     running: dict[int, tuple[Parts, FrozenTrial]] = {}
+    if first := len(pages) > 1 and not kept:
+        gc.collect()  # what is no longer used must not be kept with them
     with _no_collection(), ThreadPoolExecutor(1) as beside:
         # of a large study the server gathers the next trials while these are taken apart here
         for rows in (beside.map if len(pages) > 1 else map)(fetched, pages):
@@ -103,7 +105,7 @@ def _read(connection: Connection, chosen: Mapping[str, Any], kept: dict[int, tup
                 if not trial.state.is_finished():
                     running[id_] = parts[id_], trial
                 found.append(trial)
-        if len(pages) > 1:
+        if first:
             gc.freeze()  # they stay as long as the study is open: each later look at them all would take half a second
     kept.clear()
     kept.update(running)

@@ -83,7 +83,7 @@ def work(url: str, index: int, ready: Any, go: Any, done_with: Any, out: Any) ->
     ready.release()
     go.wait()
     begun, cpu = time.perf_counter(), time.process_time()
-    if os.environ.get("PROFILE") and index == 1:
+    if os.environ.get("PROFILE") and index == WORKERS - 1:
         import cProfile
 
         profile = cProfile.Profile(time.process_time)

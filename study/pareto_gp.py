@@ -115,8 +115,8 @@ class ParetoGP(optuna.samplers.BaseSampler):
         if isinstance(self._space, Walked):
             self._plain |= {t.number for t in new[:-MOST_WALKED]}
         for t in new:
-            if t.params and t.state == TrialState.COMPLETE and t.number not in self._plain:
-                params = _categorical(t)
+            params = _categorical(t) if t.state == TrialState.COMPLETE and t.number not in self._plain else {}
+            if params:
                 self._space.see(params, {name: t.distributions[name].choices for name in params})  # type: ignore[attr-defined]
             else:  # it may not have been asked everything, and tells nothing of conditions
                 for name, asked in t.distributions.items():

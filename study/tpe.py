@@ -1,4 +1,4 @@
-"""sampler=tpe: Optuna's TPE, to which a large study shows its front and the newest SEEN trials.
+"""sampler=tpe: Optuna's TPE, to which a large study shows its front, the newest SEEN trials that are done, and those that run.
 
 TPE tells the best tenth of the trials from the others, once for each group of choices that are asked together; our spaces have
 some twenty. With ten thousand trials that takes seconds a suggestion. Up to SEEN trials this is Optuna's TPE and nothing else;
@@ -50,8 +50,10 @@ class _Part:
         done = [t for t in trials if t.state == TrialState.COMPLETE and t.values and all(c <= 0 for c in t.constraints.values())]
         signs = [1 if d == optuna.study.StudyDirection.MAXIMIZE else -1 for d in study.directions]
         gain, cost = [signs[0] * t.values[0] for t in done], [-signs[1] * t.values[1] for t in done]
-        front = {t.number for t, on in zip(done, front_mask(gain, cost)) if on}
-        shown = front | {t.number for t in trials[-SEEN:]}
+        # of copies (a net that was proposed again, say) the newest
+        front = {(g, c): t.number for t, on, g, c in zip(done, front_mask(gain, cost), gain, cost) if on}
+        told = [t.number for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        shown = {*front.values(), *told[-SEEN:], *(t.number for t in trials if not t.state.is_finished())}
         self._shown = [t for t in trials if t.number in shown]
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a worker does to its storage at each trial, on PostgreSQL: each in one statement that is a transaction of its own.
+"""What a worker does to its storage at each trial, on PostgreSQL, most of it in one statement that is a transaction of its own.
 
 Optuna's storage, and study/storing/bulk.py for other databases, begin, look, write and commit: four ways to the server and back
 where one will do. With sixteen workers on two cores that was a fifth of what a trial cost; with a server further away it is time
@@ -50,7 +50,7 @@ FINISH = text("""
     select count(*) from moved
 """)
 HEARD = text("""
-    insert into trial_heartbeats (trial_id, heartbeat) values (:id, current_timestamp)
+    insert into trial_heartbeats (trial_id, heartbeat) select trial_id, current_timestamp from trials where trial_id = :id
     on conflict (trial_id) do update set heartbeat = excluded.heartbeat
 """)
 # two statements: the count must see what was committed while it waited for the lock
@@ -59,6 +59,7 @@ BEGIN = text("""
     insert into trials (number, study_id, state, datetime_start)
     select count(*), :study, 'RUNNING', :now from trials where study_id = :study returning trial_id, number
 """)
+THERE = text("select trial_id from trials where trial_id = :id")
 ATTRIBUTES = text("""
     select key, value_json from studies left join study_user_attributes using (study_id) where study_id = :study
 """)
@@ -66,29 +67,34 @@ ATTRIBUTES = text("""
 
 def prepared(connection: Any, _: Any) -> None:
     """Has a new connection of psycopg keep what the server made of a statement, but plan each execution by what is asked: a plan
-    for lists of any length, or one made while the tables were empty, reads whole tables where ours names sixteen trials."""
+    for lists of any length, or one made while the tables were empty, reads whole tables where ours names sixteen trials. A server
+    that cannot (before PostgreSQL 12) keeps nothing."""
+    if connection.info.server_version < 120_000:
+        connection.prepare_threshold = None
+        return
     connection.prepare_threshold = 2
     connection.execute("set plan_cache_mode = force_custom_plan")
     connection.commit()
 
 
 def write(connection: Connection, trial_id: int, params: Sequence[Param], attrs: Mapping[str, Any]) -> None:
-    """Parameters and attributes of a running trial; UpdateFinishedTrialError if it is over."""
+    """Parameters and attributes of a running trial; UpdateFinishedTrialError if it is over, KeyError without it."""
+    last = {name: (float(value), distribution_to_json(d)) for name, value, d in params}  # chosen twice: the last one holds
     told = {
         "id": trial_id,
-        "names": [name for name, _, _ in params],
-        "values": [float(value) for _, value, _ in params],
-        "distributions": [distribution_to_json(d) for _, _, d in params],
+        "names": list(last),
+        "values": [value for value, _ in last.values()],
+        "distributions": [d for _, d in last.values()],
         "keys": list(attrs),
         "told": [json.dumps(value) for value in attrs.values()],
     }
     if not connection.execute(WRITE, told).scalar():
-        raise UpdateFinishedTrialError(f"there is no trial {trial_id} that is not over")
+        raise _not_open(connection, trial_id)
 
 
 def finish(connection: Connection, trial_id: int, state: TrialState, values: Sequence[float] | None) -> None:
-    """A trial is over, with its values; UpdateFinishedTrialError if it was before."""
-    stored = [TrialValueModel.value_to_stored_repr(value) for value in values or ()]
+    """A trial is over, with its values; UpdateFinishedTrialError if it was before, KeyError without it."""
+    stored = [TrialValueModel.value_to_stored_repr(float(value)) for value in values or ()]
     told = {
         "id": trial_id,
         "state": state.name,
@@ -97,7 +103,7 @@ def finish(connection: Connection, trial_id: int, state: TrialState, values: Seq
         "kinds": [kind.name for _, kind in stored],
     }
     if not connection.execute(FINISH, told).scalar():
-        raise UpdateFinishedTrialError(f"there is no trial {trial_id} that is not over")
+        raise _not_open(connection, trial_id)
 
 
 def hear(connection: Connection, trial_id: int) -> None:
@@ -122,6 +128,11 @@ def study_attributes(connection: Connection, study_id: int) -> dict[str, Any]:
     if not (rows := connection.execute(ATTRIBUTES, {"study": study_id}).all()):
         raise KeyError(f"there is no study {study_id}")
     return {key: json.loads(value) for key, value in rows if key is not None}
+
+
+def _not_open(connection: Connection, trial_id: int) -> Exception:
+    there = connection.execute(THERE, {"id": trial_id}).first()
+    return UpdateFinishedTrialError(f"the trial {trial_id} is over") if there else KeyError(f"there is no trial {trial_id}")
 
 
 def _now() -> datetime:

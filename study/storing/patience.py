@@ -1,8 +1,8 @@
 """A storage that waits: a server that restarts, a network that is away, a full disk.
 
-Every operation on the database is one transaction and goes through `PatientStorage`; one that fails for a reason outside of us
-is tried again for PATIENCE_S with growing pauses, by workers and parents alike. Then `StorageGone` ends the process with one
-line: nothing that was finished is lost, and the same command goes on.
+Every operation on the database is one transaction (of reading a whole study each part) and goes through `PatientStorage`; one that
+fails for a reason outside of us is tried again for PATIENCE_S with growing pauses, by workers and parents alike. Then `StorageGone`
+ends the process with one line: nothing that was finished is lost, and the same command goes on.
 
 Tried again after a connection broke in the middle of a commit, an operation may have happened already. Attributes are the same
 written twice; a trial made twice leaves one that nobody runs, which the reaper ends (study/storing/reaper.py).
@@ -95,9 +95,9 @@ class PatientStorage(optuna.storages.RDBStorage):
         self.chosen: dict[int, list[bulk.Param]] = {}  # parameters that wait for the next write of their trial
         self.study_of: dict[int, int] = {}  # trials that this process began
         super().__init__(url, **arguments)
-        # for what is one statement: a begin and a commit around it go to the server and back as well
-        self.at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self.one_way = self.engine.name == "postgresql"  # study/storing/at_once.py
+        # for what is one statement: a begin and a commit around it go to the server and back as well
+        self.at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT") if self.one_way else self.engine
         if self.engine.driver == "psycopg":
             event.listen(self.engine, "connect", at_once.prepared)
             self.engine.dispose()  # what is connected so far is not

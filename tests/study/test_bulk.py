@@ -4,6 +4,7 @@ import optuna
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
+from sqlalchemy import text
 
 from analysis import stored
 from analysis.opening import opened, trials_of
@@ -122,7 +123,23 @@ def test_a_study_is_found_and_a_trial_that_is_over_stays(url):
         backend.set_trial_user_attrs(over._trial_id, {"late": 1})
     with pytest.raises(UpdateFinishedTrialError):
         backend.set_trial_state_values(over._trial_id, TrialState.FAIL)
-    assert theirs.trials[1] == over and not backend.silent(study._study_id)
+    with pytest.raises(KeyError):
+        backend.set_trial_state_values(9999, TrialState.FAIL)
+    assert theirs.trials[1] == over
+
+
+def test_a_sign_of_life_is_heard(url):
+    study = filled(url)
+    backend, running = study._storage._backend, study.trials[0]._trial_id
+    if url.startswith("postgresql"):  # which looks whether there is such a trial: nobody minds
+        backend.record_heartbeat(9999)
+    assert backend.silent(study._study_id) == []
+    backend.record_heartbeat(running)
+    with backend.engine.begin() as db:
+        assert db.execute(text("update trial_heartbeats set heartbeat = '2020-01-01 00:00:00'")).rowcount == 1
+    assert backend.silent(study._study_id) == [running]
+    backend.record_heartbeat(running)
+    assert backend.silent(study._study_id) == []
 
 
 def test_a_running_trial_is_made_anew_only_when_it_changed(url):
