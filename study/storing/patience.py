@@ -1,8 +1,8 @@
 """A storage that waits: a server that restarts, a network that is away, a full disk.
 
-Every operation on the database is one transaction (of reading a whole study each part) and goes through `PatientStorage`; one that
-fails for a reason outside of us is tried again for PATIENCE_S with growing pauses, by workers and parents alike. Then `StorageGone`
-ends the process with one line: nothing that was finished is lost, and the same command goes on.
+Every operation on the database is one transaction (of reading a whole study each part) and goes through `PatientStorage`; one
+that fails for a reason outside of us is tried again for PATIENCE_S with growing pauses, by workers and parents alike. Then
+`StorageGone` ends the process with one line: nothing that was finished is lost, and the same command goes on.
 
 Tried again after a connection broke in the middle of a commit, an operation may have happened already. Attributes are the same
 written twice; a trial made twice leaves one that nobody runs, which the reaper ends (study/storing/reaper.py).
