@@ -15,18 +15,21 @@ from conf.command import InputError, command
 
 @command("search")
 def main(config: dict[str, Any], folder: Path) -> str:
+    from study.imports import imports
     from study.settings import Settings, SettingsError
+    from study.workers import Workers
 
     try:
         settings = Settings.from_config(config)  # before what takes five seconds to import
-        from study.search import search
-        from study.storing.patience import StorageGone
-        from study.storing.presence import last
-
-        try:
-            url = search(settings, folder)
-        except StorageGone as gone:
-            raise InputError(f"{gone}; the same command goes on") from None
+        with Workers.of(settings, folder) as workers:
+            with imports():
+                from study.search import search
+                from study.storing.patience import StorageGone
+                from study.storing.presence import last
+            try:
+                url = search(settings, folder, workers)
+            except StorageGone as gone:
+                raise InputError(f"{gone}; the same command goes on") from None
     except SettingsError as error:
         raise InputError(str(error)) from error
     with last(folder) as ours:

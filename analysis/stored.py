@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any
 
 from optuna import distributions
@@ -56,6 +55,29 @@ def read_trials(connection: Connection, study_id: int, ids: Iterable[int], above
     """The trials of a study with these ids (unfinished ones: as many as there are workers and plans) or with one above, by id."""
     kept = _unfinished(connection.engine.pool, study_id)
     return _read(connection, {"study": study_id, "ids": sorted(ids), "above": above}, kept)
+
+
+def read_states(connection: Connection, study_id: int, states: Iterable[TrialState]) -> list[FrozenTrial]:
+    """The trials of a study that are in one of these states, by id: of ten thousand the few that run or failed."""
+    of_states = TRIAL.study_id == study_id, TRIAL.state.in_(list(states))
+    ids = list(connection.execute(select(TRIAL.trial_id).where(*of_states).order_by(TRIAL.trial_id)).scalars())
+    found = []
+    for k in range(0, len(ids), PAGE):  # one may have moved on meanwhile
+        chosen = {"study": study_id, "ids": ids[k : k + PAGE], "above": LAST}
+        found += [t for t in _read(connection, chosen, {}) if t.state in states]
+    return found
+
+
+def count_states(connection: Connection, study_id: int) -> dict[TrialState, int]:
+    """How many trials of a study are in each state."""
+    each = select(TRIAL.state, func.count()).where(TRIAL.study_id == study_id).group_by(TRIAL.state)
+    return dict(connection.execute(each).tuples().all())
+
+
+def read_values(connection: Connection, study_id: int, key: str) -> list[Any]:
+    """What the trials of a study say of themselves under one user attribute, where they say it."""
+    of_study = select(NOTED.value_json).where(NOTED.trial_id == TRIAL.trial_id, TRIAL.study_id == study_id, NOTED.key == key)
+    return [json.loads(text) for text in connection.execute(of_study).scalars()]
 
 
 def read_trial(connection: Connection, trial_id: int, study: int | None = None) -> FrozenTrial:
@@ -199,10 +221,15 @@ def _time(text: str) -> datetime | None:
 def _frozen(trial_id: int, parts: Parts, distribution: Callable[[int, str], BaseDistribution]) -> FrozenTrial:
     ((state, times, _, number),) = parts["t"]
     begun, over = map(_time, times.split("|"))
-    params = [(order, name, value, distribution_of(text)) for name, text, value, order in parts["p"]]
-    if parts["c"]:
-        params += [(order, name, value, distribution(trial_id, name)) for order, name, value in json.loads(parts["c"][0][1])]
-    params.sort(key=itemgetter(0))
+    chosen = sorted(json.loads(parts["c"][0][1])) if parts["c"] else []  # order, name, index
+    asked: dict[str, Any] = {name: distribution(trial_id, name) for _, name, _ in chosen}
+    params = {name: asked[name].choices[index] for _, name, index in chosen}
+    if parts["p"]:  # of other kinds, among the choices
+        order = {name: k for k, name, _ in chosen}
+        for name, text, value, k in parts["p"]:
+            order[name], asked[name] = k, distribution_of(text)
+            params[name] = asked[name].to_external_repr(value)
+        params, asked = ({name: of[name] for name in sorted(order, key=order.__getitem__)} for of in (params, asked))
     kinds = models.TrialValueModel.TrialValueType
     infinite = models.TrialIntermediateValueModel
     return FrozenTrial(
@@ -213,8 +240,8 @@ def _frozen(trial_id: int, parts: Parts, distribution: Callable[[int, str], Base
                 for kind, _, value, _ in sorted(parts["v"], key=lambda r: r[3])] or None,
         datetime_start=begun,
         datetime_complete=over,
-        params={name: d.to_external_repr(value) for _, name, value, d in params},
-        distributions={name: d for _, name, _, d in params},
+        params=params,
+        distributions=asked,
         user_attrs=json.loads(parts["u"][0][1]) if parts["u"] else {},
         system_attrs=json.loads(parts["s"][0][1]) if parts["s"] else {},
         intermediate_values={step: infinite.stored_repr_to_intermediate_value(value, infinite.TrialIntermediateValueType[kind])

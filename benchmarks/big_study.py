@@ -1,8 +1,8 @@
 """A study of 10,000 trials, and what its size could spoil; run by `python benchmarks/workers.py big`.
 
 The trials are written straight into the tables, each with the parameters and attributes of a real one: through Optuna that would
-take an hour. Then, in fresh processes: opening the study until the first proposal is made (resume), suggestions with everything
-that the worker does between two trainings, the report.
+take an hour. Then: the user's own command, from its start until a worker has chosen its first net (resume), beside a study of one
+trial; in a process without a parent, suggestions with everything that a worker does between two trainings; the report.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ def fill(url: str, trials: int) -> None:
 
     storage = open_storage(url)
     study = open_study(storage, "big", ["maximize", "minimize"])
-    study.set_user_attr("settings", {"n_trials": trials, "searchspace": {"name": "mobile"}, "anchors": []})
     bench, runner, rng = Asleep(trials), mine(), random.Random(0)
     base = study.ask()._trial_id + 1
     study.tell(0, state=optuna.trial.TrialState.FAIL)
@@ -83,37 +82,65 @@ def fill(url: str, trials: int) -> None:
         db.execute(text("select setval(pg_get_serial_sequence('trials', 'trial_id'), (select max(trial_id) from trials))"))
 
 
-RESUME = """
+SEARCH = ["searchspace=mobile", "data=digits", "searchspace.resolutions=[16,24]", "epochs=1", "max_latency_ms=null",
+          "anchors=none", "logger=none", f"n_trials={2 * BIG}"]  # fmt: skip
+
+
+def resumed(url: str, name: str, sampler: str, folder: str, workers: int) -> float:
+    """Seconds from `python search.py ...` until a worker has its first net; the search is interrupted then."""
+    import signal
+
+    import psycopg
+
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as db:
+
+        def asked(sql: str, *values: int) -> int:
+            return int((db.execute(sql, values).fetchone() or (0,))[0])
+
+        before = asked("select coalesce(max(trial_id), 0) from trials")
+        command = [sys.executable, str(ROOT / "search.py"), *SEARCH, f"name={name}", f"storage={url}", f"sampler={sampler}",
+                   f"workers={workers}"]  # fmt: skip
+        begun = time.perf_counter()
+        with subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as search:
+            while not asked("select count(*) from trial_user_attributes where trial_id > %s and key = 'id'", before):
+                if search.poll() is not None:
+                    raise RuntimeError(search.stderr.read() if search.stderr else "it ended")
+                time.sleep(0.05)
+            took = time.perf_counter() - begun
+            search.send_signal(signal.SIGINT)
+            search.communicate()
+        db.execute("update trials set state = 'FAIL' where state in ('RUNNING', 'WAITING')")  # the next begins as this one did
+    return took
+
+
+SUGGEST = """
 import sys, time
-begun = time.perf_counter()
 sys.path[:0] = [{root!r}, {root!r} + "/benchmarks"]
 from workers import Asleep, measured
 import study.searcher as searching
-import trainers.supervised  # as a worker does
 from study.storing.storage import open_storage, open_study
 from study.tracking import NoTracker
-imported = time.perf_counter()
-study = open_study(open_storage({url!r}), {name!r}, ["maximize", "minimize"])
+study = open_study(open_storage({url!r}), "big", ["maximize", "minimize"])
 asked = []
 def quick(candidate, bench, seed, report, on_epoch):
     asked.append(time.perf_counter())
     return measured(candidate, bench, seed, report, on_epoch, 0.0)
 searching.run_trial = quick
-searcher = searching.Searcher(study, Asleep({more}), {sampler!r}, 0, "search", NoTracker(), edits={sampler!r} == "tpe")
-searcher.run()
+there = sum(t.state.name == "COMPLETE" and t.user_attrs.get("origin") == "search" and "duplicate_of" not in t.user_attrs
+            for t in study.get_trials(deepcopy=False))
+searching.Searcher(study, Asleep(there + 11), {sampler!r}, 0, "search", NoTracker(), edits={sampler!r} == "tpe").run()
 gaps = sorted(b - a for a, b in zip(asked, asked[1:]))
-print(asked[0] - begun, asked[0] - imported, 1e3 * gaps[len(gaps) // 2], 1e3 * gaps[-1])
+print(1e3 * gaps[len(gaps) // 2], 1e3 * gaps[-1])
 """
 
 
-def resumed(url: str, name: str, sampler: str, more: int, folder: str) -> tuple[float, float, float, float]:
-    """In a process of its own: seconds from its start to the first proposal, those after the imports, ms from one training to
-    the next, the median and the worst."""
-    code = RESUME.format(root=str(ROOT), url=url, name=name, more=more, sampler=sampler)
+def suggested(url: str, sampler: str, folder: str) -> tuple[float, float]:
+    """In a process of its own: ms from one training to the next, the median and the worst of ten."""
+    code = SUGGEST.format(root=str(ROOT), url=url, sampler=sampler)
     one = {**os.environ, "OMP_NUM_THREADS": "1"}  # as study/workers.py gives each of two workers on two cores
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=folder, check=True, env=one)
-    whole, resume, median, worst = map(float, done.stdout.split())
-    return whole, resume, median, worst
+    median, worst = map(float, done.stdout.split())
+    return median, worst
 
 
 def main() -> int:
@@ -124,16 +151,17 @@ def main() -> int:
         fill(url, BIG)
         print(f"{BIG} trials written in {time.perf_counter() - begun:.0f} s", flush=True)
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}", flush=True)
-        whole, resume, _, _ = resumed(url, "empty", "pareto_gp", 11, folder)
-        print(f"a study without trials begins after {whole:.1f} s ({resume:.1f} s after the imports)", flush=True)
-        more = BIG
+        for name in ("small", "big"):
+            resumed(url, name, "pareto_gp", folder, 1)  # the first time also times some nets, to estimate what is to come
+        small = resumed(url, "small", "pareto_gp", folder, 1)
+        print(f"a study of one trial goes on after {small:.1f} s", flush=True)
+        for workers in (1, 2):
+            took = found["resume_s"] = resumed(url, "big", "pareto_gp", folder, workers)
+            print(f"this one with {workers} worker{'s' * (workers > 1)} after {took:.1f} s", flush=True)
         for sampler in ("pareto_gp", "random", "tpe"):
-            more += 11
-            whole, resume, median, worst = resumed(url, "big", sampler, more, folder)
-            found["resume_s"] = max(found.get("resume_s", 0.0), whole)
+            median, worst = suggested(url, sampler, folder)
             found[f"suggestion_{sampler}_ms"] = median
-            print(f"{sampler}: resumed in {whole:.1f} s ({resume:.1f} s after the imports); from one training to the next "
-                  f"{median:.0f} ms (median of 10; worst {worst:.0f})", flush=True)  # fmt: skip
+            print(f"{sampler}: from one training to the next {median:.0f} ms (median of 10; worst {worst:.0f})", flush=True)
         begun = time.perf_counter()
         report = [sys.executable, str(ROOT / "report.py"), "name=big", f"storage={url}"]
         done = subprocess.run(report, cwd=folder, capture_output=True, text=True)

@@ -38,7 +38,8 @@ from searchspace.architecture import Architecture
 from study.known import known_latency, known_top1, new_latency, new_top1
 from study.rungs import Plan, going_on, order, ranks
 from study.storing.failure import recorded
-from study.storing.storage import HALVING, MAX_RETRY, is_row, mine, open_study
+from study.storing.given_back import MAX_RETRY
+from study.storing.storage import HALVING, is_row, mine, open_study
 from study.trial import Bench, Candidate
 
 WAIT_S = 0.2

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -10,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import front_mask
 from study.settings import Settings
-from study.storing.storage import is_row
+from study.storing.storage import CONTROL, FINALISTS, HALVING, is_row
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Running:
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a study. `done` of `wanted` searched nets; seconds left as far as can be told."""
+    """A moment of a study. `done` of `wanted` searched nets; seconds left as far as can be told. `finished`: since the watch
+    began."""
 
     phase: str
     done: int
@@ -53,54 +56,102 @@ class Progress:
     ended: str = ""
 
 
-def progress(study: optuna.Study, control: optuna.Study | None, finals: optuna.Study | None, settings: Settings,
-             promotions: optuna.Study | None = None, of_control: optuna.Study | None = None) -> Progress:  # fmt: skip
-    """Reads the storage once. `promotions`, `of_control`: of study/halving.py, where nets are halved."""
-    front = _front(study, promotions, settings)
-    estimate = study.user_attrs.get("estimate", {})
-    rows = [t for t in study.get_trials(deepcopy=False) if is_row(t)]
-    ended = study.user_attrs.get("ended", "")
-    if finals is not None and "queued_for" in finals.user_attrs:
-        trials = [t for t in finals.get_trials(deepcopy=False) if is_row(t)]
-        over = [t for t in trials if t.state.is_finished()]
-        measuring = len(over) == len(trials)
-        left = _left(over, len(trials) - len(over), settings.workers, estimate.get("finalists_s"), len(trials))
-        return Progress(
-            "measuring side by side" if measuring else "finalists",
-            len(over),
-            len(trials),
-            None if measuring else left,
-            [_running(t, settings.finalists["epochs"]) for t in trials if t.state == TrialState.RUNNING],
-            [_finished(t) for t in over],
-            front,
-            ended,
-        )
-    phase, origin = "search", "search"
-    if control is not None and any(is_row(t) for t in control.get_trials(deepcopy=False)):
-        phase, origin = f"control ({settings.control})", "control"
-        rows = [t for t in control.get_trials(deepcopy=False) if is_row(t)]
-    done = sum(t.state == TrialState.COMPLETE and t.user_attrs.get("origin") == origin for t in rows)
-    over = [t for t in rows if t.state.is_finished()]
-    trained = [t for t in over if t.state == TrialState.COMPLETE]
-    epochs = settings.epochs
-    if settings.halving:
-        epochs = settings.halving["rungs"][0]
-        moved = _promoted(promotions if origin == "search" else of_control)
-        if moved and done >= settings.n_trials:
-            ended_ = [_finished(t) for t in moved if t.state.is_finished()]
-            running = [
-                _running(t, settings.halving["rungs"][t.user_attrs["rung"]]) for t in moved if t.state == TrialState.RUNNING
-            ]
-            phase = "promotions" if origin == "search" else "control's promotions"
-            return Progress(phase, len(ended_), len(moved), None, running, ended_, front, ended)
-    left = _left(trained, settings.n_trials - done, settings.workers, estimate.get("search_s"), settings.n_trials)
-    return Progress(phase, done, settings.n_trials, left, [_running(t, epochs) for t in rows if t.state == TrialState.RUNNING],
-                    [_finished(t) for t in over], front, ended)  # fmt: skip
+class Watch:
+    """`Watch(settings).look(studies)`, again and again. `studies`: "" the study itself, its others by their suffixes."""
+
+    def __init__(self, settings: Settings):
+        self.settings, self.since = settings, datetime.now()
+        self._seen: dict[str, _Rows] = {}
+        self._front: list[FrozenTrial] = []
+        self._judged = 0  # of what is over, how much the front knows
+
+    def look(self, studies: Mapping[str, optuna.Study]) -> Progress:
+        """How far it is now."""
+        settings, study = self.settings, studies[""]
+        rows, finals, control = (self._rows(studies, suffix) for suffix in ("", FINALISTS, CONTROL))
+        front = self._front_of(rows if not settings.halving else self._rows(studies, HALVING))
+        estimate, ended = study.user_attrs.get("estimate", {}), study.user_attrs.get("ended", "")
+        if FINALISTS in studies and "queued_for" in studies[FINALISTS].user_attrs:
+            wanted = len(finals.over) + len(finals.open)
+            left = _left(finals.over, len(finals.open), settings.workers, estimate.get("finalists_s"), wanted)
+            epochs = settings.finalists["epochs"]
+            if finals.open:
+                return Progress(
+                    "finalists", len(finals.over), wanted, left, finals.running(epochs), finals.finished, front, ended
+                )
+            return Progress("measuring side by side", wanted, wanted, None, [], finals.finished, front, ended)
+        phase, origin = "search", "search"
+        if control.over or control.open:
+            phase, origin = f"control ({settings.control})", "control"
+            rows = control
+        trained = [t for t in rows.over if t.state == TrialState.COMPLETE]
+        done = sum(t.user_attrs.get("origin") == origin for t in trained)
+        epochs = settings.epochs
+        if settings.halving:
+            rungs = settings.halving["rungs"]
+            moved = self._rows(studies, HALVING if origin == "search" else CONTROL + HALVING)
+            if (moved.over or moved.open) and done >= settings.n_trials:
+                phase = "promotions" if origin == "search" else "control's promotions"
+                running = [_running(t, rungs[t.user_attrs["rung"]]) for t in moved.open if t.state == TrialState.RUNNING]
+                wanted = len(moved.over) + len(moved.open)
+                return Progress(phase, len(moved.over), wanted, None, running, list(moved.finished), front, ended)
+            epochs = rungs[0]
+        left = _left(trained, settings.n_trials - done, settings.workers, estimate.get("search_s"), settings.n_trials)
+        return Progress(phase, done, settings.n_trials, left, rows.running(epochs), list(rows.finished), front, ended)
+
+    def _rows(self, studies: Mapping[str, optuna.Study], suffix: str) -> _Rows:
+        rows = self._seen.setdefault(suffix, _Rows(self.since))
+        if suffix in studies:
+            rows.look(studies[suffix], "of" if suffix.endswith(HALVING) else None)
+        return rows
+
+    def _front_of(self, rows: _Rows) -> list[Finished]:
+        """Of the nets trained in full by the search's seed."""
+        new, budget, halving = rows.over[self._judged :], self.settings.max_latency_ms, self.settings.halving
+        self._judged = len(rows.over)
+        new = [t for t in new if t.state == TrialState.COMPLETE]
+        if halving:
+            full = {"rung": len(halving["rungs"]) - 1, "seed": self.settings.seed}
+            new = [t for t in new if full.items() <= t.user_attrs.items()]
+        if budget is not None:
+            new = [t for t in new if t.user_attrs["latency_ms"] <= budget]
+        if new:
+            each = [*self._front, *new]
+            mask = front_mask([t.user_attrs["top1_val"] for t in each], [t.user_attrs["latency_ms"] for t in each])
+            self._front = [t for t, on in zip(each, mask) if on]
+        return sorted(map(_finished, self._front), key=lambda f: f.latency_ms or 0.0)
 
 
-def _promoted(promotions: optuna.Study | None) -> list[FrozenTrial]:
-    trials = promotions.get_trials(deepcopy=False) if promotions else []
-    return [t for t in trials if is_row(t) and "of" in t.user_attrs]
+class _Rows:
+    """The rows of one study. One that is over is taken in once: with ten thousand a look each second would take half a core."""
+
+    def __init__(self, since: datetime) -> None:
+        self.since = since
+        self.over: list[FrozenTrial] = []
+        self.finished: list[Finished] = []  # those that ended since
+        self.open: list[FrozenTrial] = []
+        self._known: set[int] = set()
+
+    def look(self, study: optuna.Study, marked: str | None) -> None:
+        """Only of trials with the attribute `marked`, if it is given."""
+        self.open = []
+        for t in study.get_trials(deepcopy=False):
+            if t.number in self._known:
+                continue
+            over = t.state.is_finished()
+            if over:
+                self._known.add(t.number)
+            if not is_row(t) or (marked and marked not in t.user_attrs):
+                continue
+            if over:
+                self.over.append(t)
+                if (at := t.datetime_complete) is None or at >= self.since:
+                    self.finished.append(_finished(t))
+            else:
+                self.open.append(t)
+
+    def running(self, epochs: int) -> list[Running]:
+        return [_running(t, epochs) for t in self.open if t.state == TrialState.RUNNING]
 
 
 def _left(over: list[FrozenTrial], open_: int, workers: int, estimate_s: float | None, wanted: int) -> float | None:
@@ -126,19 +177,6 @@ def _finished(t: FrozenTrial) -> Finished:
     return Finished(
         t.number, _what(a), t.state.name, a.get("top1_val"), a.get("latency_ms"), a.get("reason", ""), a.get("seconds")
     )
-
-
-def _front(study: optuna.Study, promotions: optuna.Study | None, settings: Settings) -> list[Finished]:
-    """Of the nets trained in full by the search's seed."""
-    done = [t for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if is_row(t)]
-    if settings.halving:
-        top = len(settings.halving["rungs"]) - 1
-        done = [t for t in _promoted(promotions) if t.state == TrialState.COMPLETE]
-        done = [t for t in done if t.user_attrs["rung"] == top and t.user_attrs["seed"] == settings.seed]
-    if settings.max_latency_ms is not None:
-        done = [t for t in done if t.user_attrs["latency_ms"] <= settings.max_latency_ms]
-    mask = front_mask([t.user_attrs["top1_val"] for t in done], [t.user_attrs["latency_ms"] for t in done])
-    return sorted((_finished(t) for t, on in zip(done, mask) if on), key=lambda f: f.latency_ms or 0.0)
 
 
 def clock(seconds: float | None) -> str:

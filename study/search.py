@@ -5,69 +5,49 @@ Every stage resumes: what is in the storage is kept, and the same command goes o
 
 from __future__ import annotations
 
-import contextlib
 import platform
-import random
-import shlex
-import subprocess
-import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
-from hardware.runtimes import RuntimeUnavailable, make_runtime, runtime_skips, setting_of
-from searchspace.anchors import UnknownNet
-from searchspace.architecture import Architecture, ArchitectureError
-from searchspace.card import CardError
-from searchspace.inputs import own_resolution
-from searchspace.named import does_not_fit, resolve
-from searchspace.network import Network
-from searchspace.space import NotInSpace, SearchSpace
 from study.display import Display, display
-from study.folder import SETTINGS, refuse_other_settings, remember
+from study.folder import SETTINGS, refuse_other_settings
 from study.ledger import told
-from study.progress import Progress, clock, progress
-from study.settings import Settings, SettingsError
-from study.starts import STARTS, starts
+from study.prepare import anchors_of, check_engine, prepare, refuse, space_of_data
+from study.progress import Watch, clock
+from study.settings import Settings
+from study.storing.given_back import give_back_dead
 from study.storing.patience import Patience, PatientStorage, StorageGone
 from study.storing.presence import Presence
 from study.storing.reaper import Reaper
-from study.storing.secret import shown
 from study.storing.storage import (
-    CONTROL,
-    FINALISTS,
-    HALVING,
-    STORAGE,
+    Studies,
     alone,
-    give_back_dead,
+    of_states,
     open_storage,
     open_study,
-    queue_forgotten,
+    over,
     url_of,
 )
 from study.tracking import check_login
 from study.workers import Workers, WorkerStopped
 
 POLL_S = 1.0
+LARGE, STARTING_S = 1000, 60.0  # trials; the longest that the display waits for the first net of such a study
 
 
-def search(settings: Settings, folder: Path) -> str:
-    """Runs or resumes the study of `folder` and returns its storage's URL. SettingsError for what cannot be used, StorageGone
-    when the storage was away for too long or the disk is full."""
+def search(settings: Settings, folder: Path, workers: Workers) -> str:
+    """Runs or resumes the study of `folder` and returns its storage's URL. `workers` are held until it is prepared. SettingsError
+    for what cannot be used, StorageGone when the storage was away for too long or the disk is full."""
     check_login(settings.logger)
-    space = _space_of_data(settings)
+    space = space_of_data(settings)
     url = url_of(settings, folder)
-    anchors, notes = _anchors(settings, space)
-    try:
-        make_runtime(setting_of(settings.hardware))
-    except RuntimeUnavailable as error:
-        raise SettingsError(f"hardware.runtime={settings.hardware['runtime']}: {error}") from None
-    if set(space.gates) != {"none"} and not runtime_skips(settings.hardware):
-        raise SettingsError(
-            f"{_engine(settings)}: cannot skip the blocks of gated nets; add 'searchspace.gates=[none]' and anchors without gates"
-        )
+    anchors, notes = anchors_of(settings, space)
+    check_engine(settings, space)
     refuse_other_settings(settings, folder, "a search")
     with display() as show:
         # a study that goes on may find its server in the middle of a restart; a new one may have been given a wrong address
@@ -75,171 +55,13 @@ def search(settings: Settings, folder: Path) -> str:
         storage.patience.tell = show.note
         with alone(storage, settings.name):
             study = open_study(storage, settings.name, ["maximize", "minimize"])
-            _refuse(settings, study)
-            _prepare(settings, folder, storage, study, space, anchors, notes, show)
+            refuse(settings, study)
+            prepare(settings, folder, storage, study, space, anchors, notes, show)
         try:
-            _work(settings, folder, storage, study, show)
+            _work(settings, folder, storage, study, workers, show)
         except WorkerStopped as error:
             raise StorageGone(str(error)) from None
     return url
-
-
-def _refuse(settings: Settings, study: optuna.Study) -> None:
-    """SettingsError for a study that is another one, or whose latencies this machine's would not compare with."""
-    # one storage may have another URL seen from another machine
-    if differ := settings.differences(study.user_attrs.get("settings", settings.to_dict()), but=("storage",)):
-        raise SettingsError(
-            f"name={settings.name}: the storage holds this study with other settings ({'; '.join(differ)}); give another name="
-        )
-    if differ := other_kind(study.user_attrs.get("machine"), settings.hardware["device"]):
-        raise SettingsError(
-            f"name={settings.name}: this study's latencies are of another kind of machine ({'; '.join(differ)}) and would not "
-            "compare with this one's; let its workers run on its kind of machine, or give another name="
-        )
-
-
-def other_kind(machine: dict[str, Any] | None, device: str) -> list[str]:
-    """What differs in kind between the study's machine and this one, as `cpu: theirs → ours`; nothing for a new study."""
-    from hardware.machine import fingerprint
-
-    ours = fingerprint()
-    kind = ("cpu", "units", "os", *(("gpu",) if device == "cuda" else ()))
-    return [f"{key}: {machine.get(key)} → {ours[key]}" for key in kind if machine and machine.get(key) != ours[key]]
-
-
-def _prepare(settings: Settings, folder: Path, storage: PatientStorage, study: optuna.Study, space: SearchSpace,
-             anchors: dict[str, dict[str, Any]], notes: list[str], show: Display) -> None:  # fmt: skip
-    """Settings written, anchors and first nets queued, dead processes' trials given back: by one process at a time."""
-    before = study.user_attrs.get("settings", {}).get("n_trials", settings.n_trials)
-    _remember(settings, folder, study, space)
-    there = {t.user_attrs.get("net") for t in study.get_trials(deepcopy=False)}
-    for note in notes:
-        show.note(note)
-    for net, params in anchors.items():
-        if net not in there:  # with parameters, so that the sampler learns of it
-            study.enqueue_trial(params, user_attrs={"origin": "anchor", "net": net})
-    _queue_starts(settings, space, study, list(anchors.values()))
-    studies = _Studies(storage, settings.name).look().values()
-    returned = sum(give_back_dead(s, settings.storage is None, blame=False) for s in studies)
-    for s in studies:
-        queue_forgotten(s)
-        # it may go on now: more was asked for, or the disk is no longer full
-        if (why := s.user_attrs.get("ended", "")) and (settings.n_trials > before or "could not be trained" in why):
-            s.set_user_attr("ended", "")
-    finished = sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-    if finished:
-        show.note(
-            f"Going on with {settings.name}: {finished} trials are there" + (f", {returned} given back" if returned else "") + "."
-        )
-
-
-def _engine(settings: Settings) -> str:
-    """The key that says why gated nets do not run."""
-    key = "precision" if settings.hardware.get("precision") == "int8" else "runtime"
-    return f"hardware.{key}={settings.hardware[key]}"
-
-
-def _space_of_data(settings: Settings) -> SearchSpace:
-    """Loads the data as every worker will (what is wrong with it is told now) and makes the space that fits it."""
-    from trainers.data import DataError, load
-
-    d = settings.data
-    try:
-        data = load(d["name"], path=d["path"], fraction=d["fraction"])
-    except DataError as error:
-        raise SettingsError(str(error)) from None
-    return settings.space(len(data.classes), data.channels)
-
-
-def _remember(settings: Settings, folder: Path, study: optuna.Study, space: SearchSpace) -> None:
-    from hardware.machine import fingerprint
-
-    remember(settings, folder)
-    study.set_user_attr("settings", settings.to_dict())
-    study.set_user_attr("command", shown(shlex.join(["python", *sys.argv])))
-    if "machine" not in study.user_attrs:
-        study.set_user_attr("machine", fingerprint())
-        study.set_user_attr("commit", _commit())
-        study.set_user_attr("space_size", space.size())
-
-
-def _commit() -> str:
-    """The checkout's commit, `+` when it has changes; empty without git."""
-    here = Path(__file__).resolve().parent
-    try:
-        head = subprocess.run(["git", "-C", here, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=10)
-        dirty = subprocess.run(["git", "-C", here, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "") if head.returncode == 0 else ""
-
-
-def _anchors(settings: Settings, space: SearchSpace) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Anchor -> its parameters ({} for those outside of the space), and what to say of these. Names that cannot be used end
-    here, before anything is made."""
-    found: dict[str, dict[str, Any]] = {}
-    notes = []
-    for name in settings.anchors:
-        try:
-            net = resolve(name, settings.data["resolution"], space.classes, space.in_channels, space.min_map)
-        except (UnknownNet, ArchitectureError, CardError) as error:
-            raise SettingsError(f"anchors: {error}") from None
-        if isinstance(net, Network):
-            net = net.architecture
-        found[name] = {}
-        if not isinstance(net, Architecture):  # a module: trained and measured as it is
-            size = own_resolution(net) or settings.data["resolution"]
-            if problem := does_not_fit(net, space.in_channels, size, space.classes):
-                raise SettingsError(f"anchors: {name} {problem}")
-            continue
-        if (net.classes, net.in_channels) != (space.classes, space.in_channels):
-            raise SettingsError(
-                f"anchors: {name} is made for {net.classes} classes and {net.in_channels} channels, "
-                f"the data has {space.classes} and {space.in_channels}"
-            )
-        if net.gates and not runtime_skips(settings.hardware):
-            raise SettingsError(f"anchors: {name} has gates, whose blocks {_engine(settings)} cannot skip")
-        try:
-            found[name] = space.encode(net)
-        except NotInSpace:
-            near, edits = space.nearest(net)
-            notes.append(
-                f"{name} is no point of searchspace={space.name}; the nearest is {near.id}, and from there: {'; '.join(edits)}."
-            )
-    return found, notes
-
-
-def _queue_starts(settings: Settings, space: SearchSpace, study: optuna.Study, anchors: list[dict[str, Any]]) -> None:
-    """The search begins near the anchors, once; random search does not, nor does a study that has begun otherwise."""
-    if "starts" in study.user_attrs:
-        return
-    begun = any(t.state.is_finished() for t in study.get_trials(deepcopy=False))
-    points = [] if begun or settings.sampler["name"] == "random" else [space.decode(params) for params in anchors if params]
-    first = starts(space, points, min(STARTS, settings.n_trials // 2), random.Random(settings.seed))
-    study.set_user_attr("starts", len(first))  # before they are queued: twice would be worse than never
-    for net in first:
-        study.enqueue_trial(space.encode(net), user_attrs={"origin": "search", "architecture": net.to_dict()})
-
-
-class _Studies:
-    """What there is of this study: "" itself, and its control and finalists under their suffixes. Each is opened once: an
-    opened study remembers the finished trials, and a look every second costs next to nothing."""
-
-    def __init__(self, storage: optuna.storages.RDBStorage, name: str):
-        self.storage, self.name = storage, name
-        self.found: dict[str, optuna.Study] = {}
-
-    def look(self) -> dict[str, optuna.Study]:
-        for suffix in ("", HALVING, CONTROL, CONTROL + HALVING, FINALISTS):
-            if suffix not in self.found:
-                with contextlib.suppress(KeyError):  # not made yet
-                    self.found[suffix] = optuna.load_study(study_name=self.name + suffix, storage=self.storage)
-        return self.found
-
-
-def _progress(studies: dict[str, optuna.Study], settings: Settings) -> Progress:
-    get = studies.get
-    return progress(studies[""], get(CONTROL), get(FINALISTS), settings, get(HALVING), get(CONTROL + HALVING))
 
 
 def _what_it_costs(estimate: dict[str, Any]) -> str:
@@ -250,19 +72,24 @@ def _what_it_costs(estimate: dict[str, Any]) -> str:
     return f"This will take about {clock(search + finalists)} (search {clock(search)}, finalists {clock(finalists)}){source}"
 
 
-def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optuna.Study, show: Display) -> None:
+def _starting(studies: Iterable[optuna.Study], since: float) -> bool:
+    """Whether no worker has a net yet: reading a large study takes a core that they start on."""
+    running = (t for s in studies for t in of_states(s, TrialState.RUNNING))
+    return time.monotonic() - since < STARTING_S and not any("id" in t.user_attrs for t in running)
+
+
+def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optuna.Study, workers: Workers,
+          show: Display) -> None:  # fmt: skip
     """Workers until everything is done; the display meanwhile."""
     started, told_estimate, finished = time.monotonic(), False, 0
-    indices = [settings.worker] if settings.worker is not None else list(range(settings.workers))
-    show.note(f"{settings.name}: {settings.n_trials} nets of {study.user_attrs['space_size']:.3g}, {len(indices)} "
-              f"worker{'s' * (len(indices) > 1)}, {platform.node()}; starting takes some seconds")  # fmt: skip
-    seen = _Studies(storage, settings.name)
+    many = len(workers.indices)
+    show.note(f"{settings.name}: {settings.n_trials} nets of {study.user_attrs['space_size']:.3g}, {many} "
+              f"worker{'s' * (many > 1)}, {platform.node()}; starting takes some seconds")  # fmt: skip
+    seen, watch = Studies(storage, settings.name), Watch(settings)
     reaper = Reaper(storage)
-    secret = {STORAGE: url_of(settings, folder)}
-    with (
-        Presence(folder) as here,
-        Workers(folder, indices, settings.trainer["threads"], settings.hardware["device"], secret) as workers,
-    ):
+    with Presence(folder) as here:
+        workers.release()
+        quiet = over(study) > LARGE
         while not workers.done:
             here.touch()
             studies = seen.look()
@@ -273,7 +100,10 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
             if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                 told_estimate = True
                 show.note(_what_it_costs(estimate))
-            state = _progress(studies, settings)
+            if quiet := quiet and _starting(studies.values(), started):
+                time.sleep(POLL_S)
+                continue
+            state = watch.look(studies)
             if len(state.finished) != finished:
                 finished = len(state.finished)
                 workers.progress()
@@ -281,7 +111,7 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
                 show.update(state)
             time.sleep(POLL_S)
         studies = seen.look()
-        show.update(_progress(studies, settings))
+        show.update(watch.look(studies))
     if ended := study.user_attrs.get("ended"):
         show.note(f"The search ended early: {ended}.")
     if line := told(studies.values()):

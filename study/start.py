@@ -1,7 +1,7 @@
 """Where a worker process begins: `python -m study.start FOLDER INDEX PARENT`.
 
 It watches its parent from the first moment on, before the long import of torch: a worker whose parent is gone ends at once,
-as if killed, and the same command finds everything in the storage.
+as if killed, and the same command finds everything in the storage. It imports what it will need, then waits to be let go.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import threading
 import time
 from pathlib import Path
 
-from study.workers import GONE
+from study.imports import imports
+from study.workers import GONE, log_of
 
 
 def die_with(parent: int) -> None:
@@ -28,11 +29,25 @@ def die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def held(folder: Path, index: int) -> None:
+    """Returns when the parent lets go (study/workers.py); from then on this process has no input and its own log."""
+    if not os.read(0, 1):
+        os._exit(1)  # the parent is gone
+    with contextlib.suppress(OSError):  # a full disk is told by what it keeps from being written
+        log = os.open(log_of(folder, index), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for mine, new in ((0, nothing), (1, log), (2, log)):
+            os.dup2(new, mine)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends its workers
     die_with(int(sys.argv[3]))
-    from study.storing.patience import StorageGone
-    from study.worker import main
+    with imports():
+        import trainers.supervised  # noqa: F401  with Lightning: where it cannot be imported no trial is to blame
+        from study.storing.patience import StorageGone
+        from study.worker import main
+    held(Path(sys.argv[1]), int(sys.argv[2]))
 
     try:
         main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import optuna
 
+from hardware.meter import Meter
+from study.estimate import estimate
 from study.final_session import measure_side_by_side
 from study.finalists import queue_finalists, train_finalists
 from study.folder import SETTINGS
@@ -24,9 +26,11 @@ from study.searcher import Searcher
 from study.settings import Settings
 from study.starts import head_start
 from study.storing.patience import Patience
-from study.storing.storage import CONTROL, STORAGE, alone, open_storage, open_study, url_of
+from study.storing.secret import STORAGE
+from study.storing.storage import CONTROL, alone, open_storage, open_study, url_of
 from study.tracking import tracker
 from study.trial import Bench
+from trainers.data import load
 
 OWN = ("random", "pareto_gp")  # samplers without such edits: one draws, the other has the front's neighbours among its candidates
 WAIT_S = 0.2
@@ -49,11 +53,6 @@ def _ledger_url(settings: Settings, folder: Path) -> str:
 
 def main(folder: Path, index: int) -> None:
     """All stages of one worker."""
-    import trainers.supervised  # noqa: F401  with Lightning: where it cannot be imported no trial is to blame
-    from hardware.meter import Meter
-    from study.estimate import estimate
-    from trainers.data import load
-
     settings = Settings.read(folder / SETTINGS)
     patience = Patience(tell=print)
     storage = open_storage(os.environ.get(STORAGE) or url_of(settings, folder), patience)

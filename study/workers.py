@@ -1,17 +1,26 @@
 """The worker processes of this machine: started, watched, replaced, ended. The parent trains nothing.
 
 Processes begin afresh (never forked: a fork after torch has used threads hangs), in a session of their own, so that Ctrl-C
-reaches the parent alone; they end by themselves when the parent is gone.
+reaches the parent alone; they end by themselves when the parent is gone. Importing torch and Lightning takes them seconds, so
+they are started early and held until the parent has prepared the study: before, they touch neither folder nor storage.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO
+
+from study.storing.secret import STORAGE
+
+if TYPE_CHECKING:
+    from study.settings import Settings
 
 GONE = 75  # the exit code of a worker whose storage went away, or whose disk is full (sysexits' EX_TEMPFAIL)
 MAX_DEATHS = 5  # of one worker, in a row without a trial finished between: then something is wrong with all of them
@@ -35,12 +44,21 @@ def default_workers(device: str) -> int:
 
 
 class Workers:
-    """`with Workers(folder, count, threads, device, environment) as workers:` then `workers.check()` now and then."""
+    """`with Workers(folder, indices, threads, device, environment) as workers:`, `workers.release()`, then `workers.check()` now
+    and then."""
 
     def __init__(self, folder: Path, indices: list[int], threads: int, device: str, more: Mapping[str, str] | None = None):
         self.folder, self.indices, self.threads, self.device, self.more = folder, indices, threads, device, more or {}
         self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.told: dict[int, BinaryIO] = {}  # what each said while it was held
+        self.released = False
         self.deaths = 0
+
+    @classmethod
+    def of(cls, settings: Settings, folder: Path) -> Workers:
+        """Those that a search asks for here."""
+        indices = [settings.worker] if settings.worker is not None else list(range(settings.workers))
+        return cls(folder, indices, settings.trainer["threads"], settings.hardware["device"], {STORAGE: settings.storage or ""})
 
     def __enter__(self) -> Workers:
         for index in self.indices:
@@ -52,9 +70,19 @@ class Workers:
             process.kill()  # nothing to lose but the running trial, which the same command takes up again
         for process in self.running.values():
             process.wait()
+            if process.stdin:
+                process.stdin.close()
+        for held in self.told.values():
+            held.close()
         for log in self.folder.glob("worker-*.log"):
             if log.stat().st_size == 0:
                 log.unlink()
+
+    def release(self) -> None:
+        """The study is prepared, in `folder` and storage: they begin."""
+        self.released = True
+        for process in self.running.values():
+            self._let_go(process)
 
     def check(self) -> bool:
         """True when a worker died and was started again since the last call. WorkersFailed when that goes on and on,
@@ -86,6 +114,13 @@ class Workers:
     def done(self) -> bool:
         return not self.running
 
+    @staticmethod
+    def _let_go(process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):  # it died: `check` sees that
+            process.stdin.write(b"\n")
+            process.stdin.close()
+
     def _start(self, index: int) -> None:
         threads = str(self.threads)
         environment = {**os.environ, **self.more, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1",
@@ -97,15 +132,28 @@ class Workers:
             gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
             visible = gpus.split(",") if gpus else [str(i) for i in range(default_workers("cuda"))]
             environment["CUDA_VISIBLE_DEVICES"] = visible[index % len(visible)]
-        with open(self.folder / f"worker-{index}.log", "ab") as log:
-            self.running[index] = subprocess.Popen(
-                [sys.executable, "-m", "study.start", str(self.folder), str(index), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,
-            )
+        if index in self.told:
+            self.told[index].close()
+        self.told[index] = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
+        self.running[index] = subprocess.Popen(
+            [sys.executable, "-m", "study.start", str(self.folder), str(index), str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=self.told[index],
+            stderr=self.told[index],
+            env=environment,
+            start_new_session=True,
+        )
+        if self.released:
+            self._let_go(self.running[index])
 
     def _log_end(self, index: int) -> str:
-        return "\n".join((self.folder / f"worker-{index}.log").read_text(errors="replace").splitlines()[-15:])
+        with contextlib.suppress(FileNotFoundError):
+            if lines := log_of(self.folder, index).read_text(errors="replace").splitlines():
+                return "\n".join(lines[-15:])
+        self.told[index].seek(0)
+        return "\n".join(self.told[index].read().decode(errors="replace").splitlines()[-15:])
+
+
+def log_of(folder: Path, index: int) -> Path:
+    """What a worker says once it was let go."""
+    return folder / f"worker-{index}.log"

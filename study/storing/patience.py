@@ -26,7 +26,7 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event, exc
 
-from analysis.stored import DIALECTS, read_trial, read_trials
+from analysis.stored import DIALECTS, read_states, read_trial, read_trials
 from study.storing import at_once, bulk
 
 PATIENCE_S = 300.0
@@ -102,6 +102,10 @@ class PatientStorage(optuna.storages.RDBStorage):
             event.listen(self.engine, "connect", at_once.prepared)
             self.engine.dispose()  # what is connected so far is not
 
+    @functools.cached_property
+    def cached(self) -> optuna.storages.BaseStorage:
+        return optuna.storages._CachedStorage(self)
+
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         def attempt(again: bool) -> bool:
             try:
@@ -145,35 +149,32 @@ class PatientStorage(optuna.storages.RDBStorage):
         self.chosen.setdefault(trial_id, []).append((param_name, param_value_internal, distribution))
 
     def _distribution(self, trial_id: int, name: str) -> BaseDistribution | None:
-        def attempt(_: bool) -> BaseDistribution | None:
-            with self.at_once.connect() as connection:
-                return bulk.distribution_beside(connection, trial_id, name)
-
-        return self.patience.insist(attempt)
+        return self.look(bulk.distribution_beside, trial_id, name)
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         self.set_trial_user_attrs(trial_id, {})
         if self.engine.name not in DIALECTS:
             plain = super().get_trial
             return self.patience.insist(lambda _: plain(trial_id))
-
-        def attempt(_: bool) -> FrozenTrial:
-            with self.at_once.connect() as connection:
-                return read_trial(connection, trial_id, self.study_of.get(trial_id))
-
-        return self.patience.insist(attempt)
+        return self.look(read_trial, trial_id, self.study_of.get(trial_id))
 
     def _get_trials(
         self, study_id: int, states: Any, included_trial_ids: set[int], trial_id_greater_than: int
     ) -> list[FrozenTrial]:
-        if states is not None or self.engine.name not in DIALECTS:
+        if self.engine.name not in DIALECTS:
             once = super()._get_trials
             return self.patience.insist(lambda _: once(study_id, states, included_trial_ids, trial_id_greater_than))
+        if states is not None:  # Optuna, when it looks past its cache
+            return self.look(read_states, study_id, states)
         ids = {i for i in included_trial_ids if i <= trial_id_greater_than}
+        return self.look(read_trials, study_id, ids, trial_id_greater_than)
 
-        def attempt(_: bool) -> list[FrozenTrial]:
+    def look(self, read: Callable[..., T], *arguments: Any) -> T:
+        """What a function of analysis/stored.py reads in one transaction."""
+
+        def attempt(_: bool) -> T:
             with self.at_once.connect() as connection:
-                return read_trials(connection, study_id, ids, trial_id_greater_than)
+                return read(connection, *arguments)
 
         return self.patience.insist(attempt)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 import optuna
 from optuna.trial import TrialState
 
+from study.storing.given_back import give_back
 from study.storing.patience import PatientStorage
-from study.storing.storage import give_back
 
 EVERY_S = 15.0
 LOOKS_SILENT = 3  # on top of the grace period

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+STORAGE = "STUDY_STORAGE"  # in a worker's environment: the URL with its password, which no file holds
 # user:password@ up to the last @, for a password may hold an unquoted one; and drivers that take it as ?password=
 _IN_URL = re.compile(r"(://[^:/@\s]*):\S*@")
 _IN_QUERY = re.compile(r"(?<=[?&])((?:password|passwd|pwd|sslpassword)=)[^&\s'\"]*")

@@ -1,8 +1,7 @@
-"""Where a study lives: opening it, making it once, giving the trials of dead processes back.
+"""Where a study lives: opening it, making it once, looking into it; and who runs its trials.
 
-SQLite in the output folder by default; any RDB URL. A trial carries the host and process that runs it: on this machine a
-trial of a dead process is given back at once, on others the heartbeat does it (study/storing/reaper.py). A storage that is away
-is waited for (study/storing/patience.py).
+SQLite in the output folder by default; any RDB URL. A trial carries the host and process that runs it (those of the dead:
+study/storing/given_back.py). A storage that is away is waited for (study/storing/patience.py).
 """
 
 from __future__ import annotations
@@ -21,16 +20,15 @@ from typing import Any
 from urllib.parse import quote
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from analysis.stored import count_states, read_values
 from study.settings import Settings, SettingsError
 from study.storing.patience import Patience, PatientStorage
 from study.storing.secret import shown
 
-HEARTBEAT_S, GRACE_S, MAX_RETRY = 30, 120, 2
+HEARTBEAT_S, GRACE_S = 30, 120
 FINALISTS, CONTROL, HALVING = ".finalists", ".control", ".halving"
-STORAGE = "STUDY_STORAGE"  # in a worker's environment: the URL with its password, which no file holds
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -129,8 +127,53 @@ def _tables(path: Path) -> list[str]:
 
 def open_study(storage: optuna.storages.BaseStorage, name: str, directions: list[Any]) -> optuna.Study:
     """Creates it or goes on with it."""
-    return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True,
+    return optuna.create_study(storage=cached(storage), study_name=name, directions=directions, load_if_exists=True,
                                sampler=optuna.samplers.RandomSampler())  # fmt: skip
+
+
+def cached(storage: optuna.storages.BaseStorage) -> optuna.storages.BaseStorage:
+    """What remembers finished trials: one for all studies opened from this storage; Optuna would make, and fill, one for each."""
+    return storage.cached if isinstance(storage, PatientStorage) else storage
+
+
+class Studies:
+    """What there is of this study: "" itself, and its control and finalists under their suffixes. Each is opened once: an
+    opened study remembers the finished trials, and a look every second costs next to nothing."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, name: str):
+        self.storage, self.name = storage, name
+        self.found: dict[str, optuna.Study] = {}
+
+    def look(self) -> dict[str, optuna.Study]:
+        for suffix in ("", HALVING, CONTROL, CONTROL + HALVING, FINALISTS):
+            if suffix not in self.found:
+                with contextlib.suppress(KeyError):  # not made yet
+                    self.found[suffix] = optuna.load_study(study_name=self.name + suffix, storage=cached(self.storage))
+        return self.found
+
+
+def of_states(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
+    """Its trials in these states, and no others read: with ten thousand trials that would take seconds."""
+    backend = getattr(study._storage, "_backend", None)
+    if isinstance(backend, PatientStorage):
+        return backend._get_trials(study._study_id, states, set(), -1)
+    return study.get_trials(deepcopy=False, states=states)
+
+
+def values_of(study: optuna.Study, key: str) -> list[Any]:
+    """What its trials have noted under `key`, those that have; likewise."""
+    backend = getattr(study._storage, "_backend", None)
+    if isinstance(backend, PatientStorage):
+        return backend.look(read_values, study._study_id, key)
+    return [t.user_attrs[key] for t in study.get_trials(deepcopy=False) if key in t.user_attrs]
+
+
+def over(study: optuna.Study) -> int:
+    """How many of its trials are; likewise."""
+    backend = getattr(study._storage, "_backend", None)
+    if isinstance(backend, PatientStorage):
+        return sum(n for state, n in backend.look(count_states, study._study_id).items() if state.is_finished())
+    return sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
 
 
 def note(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
@@ -167,63 +210,13 @@ def here() -> str:
 _FIRST_SPACE = "4026531836"  # the number that Linux gives the name space of a machine's own processes
 
 
-def give_back_dead(study: optuna.Study, private: bool, blame: bool = True) -> int:
-    """Ends the running trials of processes of this machine that are gone, and queues them again. Returns how many.
-
-    private: nobody else uses this storage, so a trial that does not yet name its process is a dead one's, too. blame: the
-    net may have been what killed its process (no memory, say), and is given up the third time; not so after a Ctrl-C."""
-    returned = 0
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        runner = trial.user_attrs.get("runner", {"host": here() if private else None})
-        if runner["host"] != here() or _alive(runner.get("pid"), runner.get("born")):
-            continue
-        returned += give_back(study, trial, blame)
-    return returned
-
-
-def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> bool:
-    """Ends one trial as interrupted and queues its net again; one that killed its process three times stays ended. False when
-    somebody else did so meanwhile."""
-    attrs = trial.user_attrs
-    tries = attrs.get("tries", 1) if blame else attrs.get("tries", 1) - 1
-    why = "its process was killed" + (" again: given up" if tries > MAX_RETRY else "; tried again")
-    try:
-        if not blame:
-            study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
-        study._storage.set_trial_user_attr(trial._trial_id, "reason", why)
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return False
-    _queue_again(study, trial, tries)
-    return True
-
-
-def _queue_again(study: optuna.Study, trial: FrozenTrial, tries: int) -> None:
-    attrs = trial.user_attrs
-    if "rung" in attrs:
-        return  # a promotion: who goes on is decided anew (study/halving.py)
-    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}  # those of a queued trial, asked for or not yet
-    if tries <= MAX_RETRY and is_row(trial) and (params or "net" in attrs or "architecture" in attrs):
-        keep: dict[str, Any] = {k: attrs[k] for k in ("origin", "net", "architecture", "edit_of", "id", "seed") if k in attrs}
-        study.enqueue_trial(params, user_attrs={**keep, "retry_of": trial.number, "tries": tries + 1})
-
-
-def queue_forgotten(study: optuna.Study) -> None:
-    """Queues what was given back by a process that was killed before it had queued it again."""
-    trials = study.get_trials(deepcopy=False)
-    queued = {t.user_attrs.get("retry_of") for t in trials}
-    for t in trials:
-        if t.state == TrialState.FAIL and t.number not in queued and t.user_attrs.get("reason", "").endswith("; tried again"):
-            _queue_again(study, t, t.user_attrs.get("tries", 1))
-
-
 def is_alive(runner: Mapping[str, Any]) -> bool:
     """Whether the process that signed with `mine()` lives; one of another host is taken to live for ten minutes."""
     if not runner:
         return False
     if runner["host"] != here():
         return time.time() - runner.get("at", 0) < 600
-    return _alive(runner.get("pid"), runner.get("born"))
+    return alive(runner.get("pid"), runner.get("born"))
 
 
 def _born(pid: int) -> str:
@@ -234,7 +227,7 @@ def _born(pid: int) -> str:
         return ""
 
 
-def _alive(pid: int | None, born: str | None) -> bool:
+def alive(pid: int | None, born: str | None) -> bool:
     if not pid:
         return False
     try:

@@ -9,7 +9,8 @@ from sqlalchemy import text
 from analysis import stored
 from analysis.opening import opened, trials_of
 from benchmarks.servers import Postgres
-from study.storing.storage import note, open_storage, open_study
+from study.storing import patience
+from study.storing.storage import note, of_states, open_storage, open_study, over, values_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::optuna.exceptions.ExperimentalWarning", "ignore:Heartbeat of storage:UserWarning"
@@ -62,6 +63,28 @@ def test_it_reads_what_optuna_reads(url):
         assert (a.datetime_start, a.datetime_complete) == (b.datetime_start, b.datetime_complete)
     fresh = open_study(open_storage(url), "s", ["maximize", "minimize"])
     assert fresh.get_trials() == theirs
+
+
+def test_a_part_of_a_study_is_what_the_whole_says(url, monkeypatch):
+    study = filled(url)
+    every = study.get_trials()
+    monkeypatch.setattr(stored, "PAGE", 2)
+    for states in ((TrialState.RUNNING,), (TrialState.COMPLETE, TrialState.FAIL), (TrialState.PRUNED,)):
+        assert of_states(study, *states) == [t for t in every if t.state in states]
+    assert values_of(study, "runner") == [{"pid": k} for k in range(4)] and values_of(study, "no such") == []
+    assert over(study) == 3
+    in_memory = optuna.create_study(directions=study.directions)  # no storage of ours: the same answers
+    in_memory.add_trials([t for t in every if t.state != TrialState.WAITING])
+    assert over(in_memory) == 3 and values_of(in_memory, "origin") == ["anchor"]
+    assert [t.number for t in of_states(in_memory, TrialState.FAIL)] == [t.number for t in of_states(study, TrialState.FAIL)]
+
+
+def test_a_study_that_is_opened_twice_is_read_once(url, monkeypatch):
+    filled(url)
+    storage, read = open_storage(url), []
+    monkeypatch.setattr(patience, "read_trials", lambda *chosen: read.append(chosen[1:]) or stored.read_trials(*chosen))
+    theirs = [open_study(storage, "s", ["maximize", "minimize"]).get_trials(deepcopy=False) for _ in range(2)]
+    assert theirs[0][1] is theirs[1][1] and read[0][-1] == -1 and read[1][-1] > 0
 
 
 def test_a_large_study_is_read_in_parts(url, monkeypatch):

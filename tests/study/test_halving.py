@@ -20,9 +20,10 @@ from searchspace.network import build
 from study.finalists import chosen
 from study.halving import Halving, in_full, nets_of
 from study.known import new_top1
-from study.progress import progress
+from study.progress import Watch
 from study.rungs import Plan
-from study.storing.storage import HALVING, give_back_dead, is_row, open_storage, open_study
+from study.storing.given_back import give_back_dead
+from study.storing.storage import HALVING, is_row, open_storage, open_study
 from study.trial import Candidate
 from tests.study.conftest import kill
 from trainers.data import load
@@ -273,10 +274,11 @@ def test_the_display_counts_promotions_and_shows_the_front_of_whole_nets(tmp_pat
     settings = type("S", (), {"halving": {"rungs": [1, 3, 9]}, "n_trials": 12, "workers": 1, "epochs": 9, "seed": 0,
                               "max_latency_ms": None})  # fmt: skip
     mine = at(url, PLAN)
-    before = progress(study, None, None, settings, mine.promotions)
+    watch, studies = Watch(settings), {"": study, HALVING: mine.promotions}
+    before = watch.look(studies)
     assert (before.phase, before.done, before.front) == ("search", 12, [])
     mine.run()
-    after = progress(study, None, None, settings, mine.promotions)
+    after = watch.look(studies)
     assert (after.phase, after.done, after.wanted) == ("promotions", 5, 5)
     (full,) = [t.user_attrs for t in promoted(url) if t.user_attrs["rung"] == 2]
     assert [(f.what, f.top1) for f in after.front] == [(full["named"], full["top1_val"])]

@@ -11,13 +11,14 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import exc, text
 
-from study.search import other_kind
+from study.prepare import other_kind
 from study.settings import SettingsError
 from study.storing import bulk, patience
+from study.storing.given_back import give_back, queue_forgotten
 from study.storing.patience import Patience, PatientStorage, StorageGone, out_of_room, passing
 from study.storing.reaper import LOOKS_SILENT, LOOKS_UNSIGNED, Reaper
 from study.storing.secret import has_password, shown, stored
-from study.storing.storage import give_back, mine, note, open_storage, open_study, queue_forgotten
+from study.storing.storage import mine, note, open_storage, open_study
 from tests.study.conftest import ROOT
 
 pytestmark = pytest.mark.filterwarnings(
@@ -145,7 +146,7 @@ def test_a_reaper_that_dies_in_the_middle_forgets_nothing(study, monkeypatch):
     study.enqueue_trial({"alpha": 0.5})
     trial = study.ask()
     with monkeypatch.context() as killed:
-        killed.setattr("study.storing.storage._queue_again", lambda *a: None)
+        killed.setattr("study.storing.given_back._queue_again", lambda *a: None)
         give_back(study, study.trials[trial.number])
     assert not study.get_trials(states=(TrialState.WAITING,))
     for _ in range(2):

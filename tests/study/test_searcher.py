@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 import study.searcher as searching
 from searchspace.complexity import count
 from searchspace.space import SearchSpace
-from study.storing.storage import give_back_dead, is_row, open_storage, open_study
+from study.storing.given_back import give_back_dead
+from study.storing.storage import is_row, open_storage, open_study
 from study.tracking import NoTracker
 from study.trial import Candidate, Measurements, OverBudget
 

@@ -11,7 +11,8 @@ import study.searcher as searching
 from searchspace.anchors import anchor
 from searchspace.architecture import Architecture
 from searchspace.space import SearchSpace
-from study.search import _queue_starts, _what_it_costs
+from study.prepare import _queue_starts
+from study.search import _what_it_costs
 from study.starts import drawn, head_start, starts
 from study.storing.storage import FINALISTS, is_row, open_storage, open_study
 from study.tracking import NoTracker
