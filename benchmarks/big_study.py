@@ -88,8 +88,6 @@ SEARCH = ["searchspace=mobile", "data=digits", "searchspace.resolutions=[16,24]"
 
 def resumed(url: str, name: str, sampler: str, folder: str, workers: int) -> float:
     """Seconds from `python search.py ...` until a worker has its first net; the search is interrupted then."""
-    import signal
-
     import psycopg
 
     with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as db:
@@ -107,7 +105,7 @@ def resumed(url: str, name: str, sampler: str, folder: str, workers: int) -> flo
                     raise RuntimeError(search.stderr.read() if search.stderr else "it ended")
                 time.sleep(0.05)
             took = time.perf_counter() - begun
-            search.send_signal(signal.SIGINT)
+            search.terminate()
             search.communicate()
         db.execute("update trials set state = 'FAIL' where state in ('RUNNING', 'WAITING')")  # the next begins as this one did
     return took

@@ -51,6 +51,7 @@ class Workers:
         self.folder, self.indices, self.threads, self.device, self.more = folder, indices, threads, device, more or {}
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.told: dict[int, BinaryIO] = {}  # what each said while it was held
+        self.logged: dict[int, int] = {}  # bytes of its log that are older than it
         self.released = False
         self.deaths = 0
 
@@ -74,8 +75,8 @@ class Workers:
                 process.stdin.close()
         for held in self.told.values():
             held.close()
-        for log in self.folder.glob("worker-*.log"):
-            if log.stat().st_size == 0:
+        for log in (log_of(self.folder, index) for index in self.indices if self.released):
+            if log.exists() and log.stat().st_size == 0:
                 log.unlink()
 
     def release(self) -> None:
@@ -132,6 +133,8 @@ class Workers:
             gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
             visible = gpus.split(",") if gpus else [str(i) for i in range(default_workers("cuda"))]
             environment["CUDA_VISIBLE_DEVICES"] = visible[index % len(visible)]
+        log = log_of(self.folder, index)
+        self.logged[index] = log.stat().st_size if log.exists() else 0
         if index in self.told:
             self.told[index].close()
         self.told[index] = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
@@ -147,11 +150,13 @@ class Workers:
             self._let_go(self.running[index])
 
     def _log_end(self, index: int) -> str:
+        said = b""
         with contextlib.suppress(FileNotFoundError):
-            if lines := log_of(self.folder, index).read_text(errors="replace").splitlines():
-                return "\n".join(lines[-15:])
-        self.told[index].seek(0)
-        return "\n".join(self.told[index].read().decode(errors="replace").splitlines()[-15:])
+            said = log_of(self.folder, index).read_bytes()[self.logged[index] :]
+        if not said.strip():  # it was not let go yet, or could not write there
+            self.told[index].seek(0)
+            said = self.told[index].read()
+        return "\n".join(said.decode(errors="replace").splitlines()[-15:])
 
 
 def log_of(folder: Path, index: int) -> Path:

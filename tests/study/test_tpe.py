@@ -69,6 +69,20 @@ def test_trials_that_tell_nothing_take_no_place(monkeypatch):
     running = large.ask()
     for _ in range(30):
         large.tell(large.ask(), state=optuna.trial.TrialState.FAIL)
-    shown = study.tpe._Part(large)._get_trials()
+    shown = make("tpe", 0)._part(large, large.ask())._get_trials()
     assert {t.number for t in shown} >= {*range(20, 40), running.number}
     assert not any(t.state == optuna.trial.TrialState.FAIL for t in shown)
+
+
+def test_what_it_remembers_of_the_front_is_the_front(monkeypatch):
+    monkeypatch.setattr(study.tpe, "SEEN", 10)
+    large, remembered = searched(make("tpe", 1), 12), study.tpe._Front()
+    for _ in range(20):
+        large.optimize(asked, n_trials=1)
+        trials = large.get_trials(deepcopy=False)
+        once = study.tpe._Front().of(large, trials)
+        assert remembered.of(large, trials) == once and {t.number for t in large.best_trials} >= once
+    other = searched(make("tpe", 2), 30)  # a sampler that goes over to another study forgets the first
+    sampler = large.sampler
+    seen = {t.number for t in sampler._part(other, other.ask())._get_trials()}
+    assert seen == {t.number for t in make("tpe", 0)._part(other, other.trials[-1])._get_trials()}

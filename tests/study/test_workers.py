@@ -26,10 +26,18 @@ def test_one_whose_parent_forgets_it_ends(tmp_path):
         assert process.wait(timeout=120) == 1 and not list(tmp_path.iterdir())
 
 
+def test_a_refused_command_leaves_the_logs_of_others(tmp_path):
+    log_of(tmp_path, 0).touch()  # another parent's worker, which has not said anything yet
+    with Workers(tmp_path, [0], 1, "cpu"):
+        pass
+    assert log_of(tmp_path, 0).exists()
+
+
 def test_what_keeps_it_from_beginning_is_told(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere/lightning.py").write_text("raise OSError('libgomp is broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "elsewhere"))
+    log_of(tmp_path, 0).write_text("of another day")
     with pytest.raises(WorkersFailed, match="libgomp is broken"), Workers(tmp_path, [0], 1, "cpu") as workers:
         while not workers.done:
             workers.check()
