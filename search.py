@@ -15,12 +15,14 @@ from conf.command import InputError, command
 
 @command("search")
 def main(config: dict[str, Any], folder: Path) -> str:
+    from study.folder import refuse_other_settings
     from study.imports import imports
     from study.settings import Settings, SettingsError
     from study.workers import Workers
 
     try:
         settings = Settings.from_config(config)  # before what takes five seconds to import
+        refuse_other_settings(settings, folder, "a search")
         with Workers.of(settings, folder) as workers:
             with imports():
                 from study.search import search

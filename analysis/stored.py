@@ -44,6 +44,7 @@ NOTED, OPTUNAS = models.TrialUserAttributeModel.__table__.c, models.TrialSystemA
 VALUE, STEP = models.TrialValueModel.__table__.c, models.TrialIntermediateValueModel.__table__.c
 LAST = 2**31 - 1
 PAGE = 1000  # trials
+IDS = 500  # in one statement: an old SQLite takes 999 values
 CATEGORICAL = '{"name": "CategoricalDistribution"'  # how Optuna begins to write one
 distribution_of = lru_cache(maxsize=None)(distributions.json_to_distribution)  # there are few, and nobody alters them
 
@@ -62,8 +63,8 @@ def read_states(connection: Connection, study_id: int, states: Iterable[TrialSta
     of_states = TRIAL.study_id == study_id, TRIAL.state.in_(list(states))
     ids = list(connection.execute(select(TRIAL.trial_id).where(*of_states).order_by(TRIAL.trial_id)).scalars())
     found = []
-    for k in range(0, len(ids), PAGE):  # one may have moved on meanwhile
-        chosen = {"study": study_id, "ids": ids[k : k + PAGE], "above": LAST}
+    for k in range(0, len(ids), IDS):  # one may have moved on meanwhile
+        chosen = {"study": study_id, "ids": ids[k : k + IDS], "above": LAST}
         found += [t for t in _read(connection, chosen, {}) if t.state in states]
     return found
 

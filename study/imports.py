@@ -11,6 +11,7 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def imports() -> Iterator[None]:
     """Around import statements; what they made is never looked through again."""
+    gc.collect()  # an earlier job of a sweep: what is gone must not be kept with them
     gc.disable()
     try:
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -43,8 +42,8 @@ class Running:
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a study. `done` of `wanted` searched nets; seconds left as far as can be told. `finished`: since the watch
-    began."""
+    """A moment of a study. `done` of `wanted` searched nets; seconds left as far as can be told. `finished`: since the
+    first look."""
 
     phase: str
     done: int
@@ -60,36 +59,38 @@ class Watch:
     """`Watch(settings).look(studies)`, again and again. `studies`: "" the study itself, its others by their suffixes."""
 
     def __init__(self, settings: Settings):
-        self.settings, self.since = settings, datetime.now()
+        self.settings = settings
         self._seen: dict[str, _Rows] = {}
+        self._begun = False  # what is over at the first look was told by an earlier command
         self._front: list[FrozenTrial] = []
         self._judged = 0  # of what is over, how much the front knows
 
     def look(self, studies: Mapping[str, optuna.Study]) -> Progress:
         """How far it is now."""
         settings, study = self.settings, studies[""]
-        rows, finals, control = (self._rows(studies, suffix) for suffix in ("", FINALISTS, CONTROL))
-        front = self._front_of(rows if not settings.halving else self._rows(studies, HALVING))
+        rows, finals, control, *_ = (self._rows(studies, s) for s in ("", FINALISTS, CONTROL, HALVING, CONTROL + HALVING))
+        self._begun = True
+        front = self._front_of(self._seen[HALVING if settings.halving else ""])
         estimate, ended = study.user_attrs.get("estimate", {}), study.user_attrs.get("ended", "")
-        if FINALISTS in studies and "queued_for" in studies[FINALISTS].user_attrs:
+        # a study that goes on after its finalists, for more nets, searches again first
+        if FINALISTS in studies and studies[FINALISTS].user_attrs.get("queued_for", 0) >= settings.n_trials:
             wanted = len(finals.over) + len(finals.open)
             left = _left(finals.over, len(finals.open), settings.workers, estimate.get("finalists_s"), wanted)
             epochs = settings.finalists["epochs"]
             if finals.open:
                 return Progress(
-                    "finalists", len(finals.over), wanted, left, finals.running(epochs), finals.finished, front, ended
+                    "finalists", len(finals.over), wanted, left, finals.running(epochs), list(finals.finished), front, ended
                 )
-            return Progress("measuring side by side", wanted, wanted, None, [], finals.finished, front, ended)
-        phase, origin = "search", "search"
-        if control.over or control.open:
-            phase, origin = f"control ({settings.control})", "control"
+            return Progress("measuring side by side", wanted, wanted, None, [], list(finals.finished), front, ended)
+        phase, origin, done = "search", "search", rows.searched("search")
+        if (control.over or control.open) and (ended or done >= settings.n_trials):
+            phase, origin, done = f"control ({settings.control})", "control", control.searched("control")
             rows = control
         trained = [t for t in rows.over if t.state == TrialState.COMPLETE]
-        done = sum(t.user_attrs.get("origin") == origin for t in trained)
         epochs = settings.epochs
         if settings.halving:
             rungs = settings.halving["rungs"]
-            moved = self._rows(studies, HALVING if origin == "search" else CONTROL + HALVING)
+            moved = self._seen[HALVING if origin == "search" else CONTROL + HALVING]
             if (moved.over or moved.open) and done >= settings.n_trials:
                 phase = "promotions" if origin == "search" else "control's promotions"
                 running = [_running(t, rungs[t.user_attrs["rung"]]) for t in moved.open if t.state == TrialState.RUNNING]
@@ -100,10 +101,15 @@ class Watch:
         return Progress(phase, done, settings.n_trials, left, rows.running(epochs), list(rows.finished), front, ended)
 
     def _rows(self, studies: Mapping[str, optuna.Study], suffix: str) -> _Rows:
-        rows = self._seen.setdefault(suffix, _Rows(self.since))
+        rows = self._seen.setdefault(suffix, _Rows())
         if suffix in studies:
-            rows.look(studies[suffix], "of" if suffix.endswith(HALVING) else None)
+            rows.look(studies[suffix], "of" if suffix.endswith(HALVING) else None, self._begun)
         return rows
+
+    @property
+    def over(self) -> int:
+        """How many rows are, in all of its studies."""
+        return sum(len(rows.over) for rows in self._seen.values())
 
     def _front_of(self, rows: _Rows) -> list[Finished]:
         """Of the nets trained in full by the search's seed."""
@@ -125,15 +131,14 @@ class Watch:
 class _Rows:
     """The rows of one study. One that is over is taken in once: with ten thousand a look each second would take half a core."""
 
-    def __init__(self, since: datetime) -> None:
-        self.since = since
+    def __init__(self) -> None:
         self.over: list[FrozenTrial] = []
-        self.finished: list[Finished] = []  # those that ended since
+        self.finished: list[Finished] = []  # those to be told
         self.open: list[FrozenTrial] = []
         self._known: set[int] = set()
 
-    def look(self, study: optuna.Study, marked: str | None) -> None:
-        """Only of trials with the attribute `marked`, if it is given."""
+    def look(self, study: optuna.Study, marked: str | None, new: bool) -> None:
+        """Only of trials with the attribute `marked`, if it is given; what is `new` will be told."""
         self.open = []
         for t in study.get_trials(deepcopy=False):
             if t.number in self._known:
@@ -145,10 +150,13 @@ class _Rows:
                 continue
             if over:
                 self.over.append(t)
-                if (at := t.datetime_complete) is None or at >= self.since:
+                if new:
                     self.finished.append(_finished(t))
             else:
                 self.open.append(t)
+
+    def searched(self, origin: str) -> int:
+        return sum(t.state == TrialState.COMPLETE and t.user_attrs.get("origin") == origin for t in self.over)
 
     def running(self, epochs: int) -> list[Running]:
         return [_running(t, epochs) for t in self.open if t.state == TrialState.RUNNING]

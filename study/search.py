@@ -15,7 +15,7 @@ import optuna
 from optuna.trial import TrialState
 
 from study.display import Display, display
-from study.folder import SETTINGS, refuse_other_settings
+from study.folder import SETTINGS
 from study.ledger import told
 from study.prepare import anchors_of, check_engine, prepare, refuse, space_of_data
 from study.progress import Watch, clock
@@ -48,7 +48,6 @@ def search(settings: Settings, folder: Path, workers: Workers) -> str:
     url = url_of(settings, folder)
     anchors, notes = anchors_of(settings, space)
     check_engine(settings, space)
-    refuse_other_settings(settings, folder, "a search")
     with display() as show:
         # a study that goes on may find its server in the middle of a restart; a new one may have been given a wrong address
         storage = open_storage(url, Patience(tell=show.note) if (folder / SETTINGS).exists() else None)
@@ -104,8 +103,8 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
                 time.sleep(POLL_S)
                 continue
             state = watch.look(studies)
-            if len(state.finished) != finished:
-                finished = len(state.finished)
+            if watch.over != finished:
+                finished = watch.over
                 workers.progress()
             if told_estimate:
                 show.update(state)

@@ -137,7 +137,7 @@ class Workers:
         self.logged[index] = log.stat().st_size if log.exists() else 0
         if index in self.told:
             self.told[index].close()
-        self.told[index] = tempfile.TemporaryFile()  # noqa: SIM115  closed in __exit__
+        self.told[index] = _unnamed()
         self.running[index] = subprocess.Popen(
             [sys.executable, "-m", "study.start", str(self.folder), str(index), str(os.getpid())],
             stdin=subprocess.PIPE,
@@ -157,6 +157,13 @@ class Workers:
             self.told[index].seek(0)
             said = self.told[index].read()
         return "\n".join(said.decode(errors="replace").splitlines()[-15:])
+
+
+def _unnamed() -> BinaryIO:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no room anywhere: that is told by whoever needs it
+        return open(os.devnull, "r+b")
 
 
 def log_of(folder: Path, index: int) -> Path:

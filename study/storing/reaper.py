@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 
 from study.storing.given_back import give_back
 from study.storing.patience import PatientStorage
+from study.storing.storage import of_states
 
 EVERY_S = 15.0
 LOOKS_SILENT = 3  # on top of the grace period
@@ -38,7 +39,7 @@ class Reaper:
         returned = 0
         for study in studies:
             silent = set(self.storage.silent(study._study_id))
-            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            for trial in of_states(study, TrialState.RUNNING):
                 unsigned = "runner" not in trial.user_attrs
                 if trial._trial_id not in silent and not unsigned:
                     continue

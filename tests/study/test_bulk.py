@@ -68,7 +68,7 @@ def test_it_reads_what_optuna_reads(url):
 def test_a_part_of_a_study_is_what_the_whole_says(url, monkeypatch):
     study = filled(url)
     every = study.get_trials()
-    monkeypatch.setattr(stored, "PAGE", 2)
+    monkeypatch.setattr(stored, "IDS", 2)
     for states in ((TrialState.RUNNING,), (TrialState.COMPLETE, TrialState.FAIL), (TrialState.PRUNED,)):
         assert of_states(study, *states) == [t for t in every if t.state in states]
     assert values_of(study, "runner") == [{"pid": k} for k in range(4)] and values_of(study, "no such") == []

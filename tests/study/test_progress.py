@@ -74,3 +74,22 @@ def test_the_control_and_the_finalists_follow(study):
     study_of_finals = {"": study, CONTROL: control, FINALISTS: finals}
     finals.tell(finals.ask(), 61.0)
     assert watch.look(study_of_finals).phase == "measuring side by side" and names(watch.look(study_of_finals).front) == ["s4"]
+
+
+def test_a_study_that_goes_on_for_more_nets_searches_again_first(study):
+    more = type("S", (SETTINGS,), {"n_trials": 7})
+    for k in range(5):
+        over(study, f"s{k}", 50.0 + k, 1.0)
+    control, finals = optuna.create_study(directions=["maximize", "minimize"]), optuna.create_study(direction="maximize")
+    over(control, "r", 30.0, 1.0, origin="control")
+    finals.set_user_attr("queued_for", 5)
+    over(finals, "f", 60.0, 1.0)
+    studies, watch = {"": study, CONTROL: control, FINALISTS: finals}, Watch(more)
+    assert Watch(SETTINGS).look(studies).phase == "measuring side by side"
+    first = watch.look(studies)
+    assert (first.phase, first.done, first.wanted, first.finished, watch.over) == ("search", 5, 7, [], 7)
+    over(study, "s5", 40.0, 1.0)
+    now = watch.look(studies)
+    assert (now.phase, now.done, names(now.finished), watch.over) == ("search", 6, ["s5"], 8)
+    over(study, "s6", 40.0, 1.0)
+    assert watch.look(studies).phase == "control (random)"
