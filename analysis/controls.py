@@ -69,13 +69,14 @@ def beside_control(record: Record) -> list[Item]:
             "Fronts of both sides' own trials, anchors left out: **validation** top-1 after the short recipe against measured "
             "latency.",
         ),
-        Paragraph(_told(found, what)),
+        Paragraph(_told(found, what, record.starts)),
     ]
 
 
-def _told(found: Beside, what: str) -> str:
+def _told(found: Beside, what: str, starts: int) -> str:
     ours, theirs, alone = found.volumes
-    bought = "measuring" if found.kind == "macs" else "the sampler, with its start near the anchors,"
+    sampler = "the sampler, with its start near the anchors," if starts else "the sampler"
+    bought = "measuring" if found.kind == "macs" else sampler
     text = (
         f"With {len(found.search)} nets the search dominates {ours:.4g} % × ms, {what} with {len(found.control)} nets "
         f"{theirs:.4g}, the anchors alone {alone:.4g}: "
