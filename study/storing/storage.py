@@ -152,34 +152,36 @@ class Studies:
         return self.found
 
 
+def _ours(storage: optuna.storages.BaseStorage) -> PatientStorage | None:
+    """What is behind Optuna's cache, if it is ours."""
+    backend = getattr(storage, "_backend", None)
+    return backend if isinstance(backend, PatientStorage) else None
+
+
 def of_states(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
     """Its trials in these states, and no others read: with ten thousand trials that would take seconds."""
-    backend = getattr(study._storage, "_backend", None)
-    if isinstance(backend, PatientStorage):
+    if backend := _ours(study._storage):
         return backend._get_trials(study._study_id, states, set(), -1)
     return study.get_trials(deepcopy=False, states=states)
 
 
 def values_of(study: optuna.Study, key: str) -> list[Any]:
     """What its trials have noted under `key`, those that have; likewise."""
-    backend = getattr(study._storage, "_backend", None)
-    if isinstance(backend, PatientStorage):
+    if backend := _ours(study._storage):
         return backend.look(read_values, study._study_id, key)
     return [t.user_attrs[key] for t in study.get_trials(deepcopy=False) if key in t.user_attrs]
 
 
 def over(study: optuna.Study) -> int:
     """How many of its trials are; likewise."""
-    backend = getattr(study._storage, "_backend", None)
-    if isinstance(backend, PatientStorage):
+    if backend := _ours(study._storage):
         return sum(n for state, n in backend.look(count_states, study._study_id).items() if state.is_finished())
     return sum(t.state.is_finished() for t in study.get_trials(deepcopy=False))
 
 
 def note(trial: optuna.Trial, attrs: Mapping[str, Any]) -> None:
     """Writes several attributes of a running trial in one transaction."""
-    backend = getattr(trial.storage, "_backend", None)
-    if not isinstance(backend, PatientStorage):
+    if not (backend := _ours(trial.storage)):
         for key, value in attrs.items():
             trial.set_user_attr(key, value)
         return
