@@ -17,6 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study.progress import Finished, Progress, clock
+from study.storing.storage import CONTROL, FINALISTS, HALVING
+
+OF = {"": "search", HALVING: "promotion", CONTROL: "control", CONTROL + HALVING: "control's promotion", FINALISTS: "finalist"}
 
 
 class Display:
@@ -39,19 +42,23 @@ class Display:
 
     def update(self, progress: Progress) -> None:
         """The present state."""
-        kind = progress.phase.split()[0]
+        new = [f for f in progress.finished if (f.of, f.number) not in self._told]
+        self._told |= {(f.of, f.number) for f in new}
+        for f in new:
+            if f.of != progress.of:  # the last of a phase that is over
+                self.finished(f, progress)
         if progress.phase != self._phase:
             self._phase = progress.phase
             self.note(f"— {progress.phase}")
-        for f in progress.finished:
-            key = ("finalists" if kind == "measuring" else kind, f.number)
-            if key not in self._told:
-                self._told.add(key)
+        for f in new:
+            if f.of == progress.of:
                 self.finished(f, progress)
 
     def finished(self, f: Finished, progress: Progress) -> None:
-        """Tells one trial."""
-        self.note(f"[{progress.done}/{progress.wanted}] {told(f)}   left {clock(progress.left_s)}")
+        """Tells one trial; how far it is are figures of the present phase alone."""
+        far = f"[{progress.done}/{progress.wanted}]", f"   left {clock(progress.left_s)}"
+        before, after = far if f.of == progress.of else (f"({OF[f.of]})", "")
+        self.note(f"{before} {told(f)}{after}")
 
 
 class LiveDisplay(Display):

@@ -16,8 +16,10 @@ from study.storing.storage import CONTROL, FINALISTS, HALVING, is_row
 
 @dataclass(frozen=True)
 class Finished:
-    """A trial or finalist that is over; the latency and accuracies are None where they were not reached."""
+    """A trial or finalist that is over, of the study with this suffix; the latency and accuracies are None where they were not
+    reached."""
 
+    of: str
     number: int
     what: str
     state: str
@@ -42,10 +44,11 @@ class Running:
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a study. `done` of `wanted` searched nets; seconds left as far as can be told. `finished`: since the
-    first look."""
+    """A moment of a study. `done` of `wanted` searched nets, rows of the study with the suffix `of`; seconds left as far as can
+    be told. `finished`: since the first look, in all studies: a phase may end and the next begin between two looks."""
 
     phase: str
+    of: str
     done: int
     wanted: int
     left_s: float | None
@@ -68,9 +71,10 @@ class Watch:
     def look(self, studies: Mapping[str, optuna.Study]) -> Progress:
         """How far it is now."""
         settings, study = self.settings, studies[""]
-        rows, finals, control, *_ = (self._rows(studies, s) for s in ("", FINALISTS, CONTROL, HALVING, CONTROL + HALVING))
+        rows, _, control, _, finals = (self._rows(studies, s) for s in ("", HALVING, CONTROL, CONTROL + HALVING, FINALISTS))
         self._begun = True
         front = self._front_of(self._seen[HALVING if settings.halving else ""])
+        finished = [f for seen in self._seen.values() for f in seen.finished]
         estimate, ended = study.user_attrs.get("estimate", {}), study.user_attrs.get("ended", "")
         # a study that goes on after its finalists, for more nets, searches again first
         if FINALISTS in studies and studies[FINALISTS].user_attrs.get("queued_for", 0) >= settings.n_trials:
@@ -78,30 +82,29 @@ class Watch:
             left = _left(finals.over, len(finals.open), settings.workers, estimate.get("finalists_s"), wanted)
             epochs = settings.finalists["epochs"]
             if finals.open:
-                return Progress(
-                    "finalists", len(finals.over), wanted, left, finals.running(epochs), list(finals.finished), front, ended
-                )
-            return Progress("measuring side by side", wanted, wanted, None, [], list(finals.finished), front, ended)
-        phase, origin, done = "search", "search", rows.searched("search")
+                running = finals.running(epochs)
+                return Progress("finalists", FINALISTS, len(finals.over), wanted, left, running, finished, front, ended)
+            return Progress("measuring side by side", FINALISTS, wanted, wanted, None, [], finished, front, ended)
+        phase, origin, of, done = "search", "search", "", rows.searched("search")
         if (control.over or control.open) and (ended or done >= settings.n_trials):
-            phase, origin, done = f"control ({settings.control})", "control", control.searched("control")
+            phase, origin, of, done = f"control ({settings.control})", "control", CONTROL, control.searched("control")
             rows = control
         trained = [t for t in rows.over if t.state == TrialState.COMPLETE]
         epochs = settings.epochs
         if settings.halving:
             rungs = settings.halving["rungs"]
-            moved = self._seen[HALVING if origin == "search" else CONTROL + HALVING]
+            moved = self._seen[of + HALVING]
             if (moved.over or moved.open) and done >= settings.n_trials:
                 phase = "promotions" if origin == "search" else "control's promotions"
                 running = [_running(t, rungs[t.user_attrs["rung"]]) for t in moved.open if t.state == TrialState.RUNNING]
                 wanted = len(moved.over) + len(moved.open)
-                return Progress(phase, len(moved.over), wanted, None, running, list(moved.finished), front, ended)
+                return Progress(phase, of + HALVING, len(moved.over), wanted, None, running, finished, front, ended)
             epochs = rungs[0]
         left = _left(trained, settings.n_trials - done, settings.workers, estimate.get("search_s"), settings.n_trials)
-        return Progress(phase, done, settings.n_trials, left, rows.running(epochs), list(rows.finished), front, ended)
+        return Progress(phase, of, done, settings.n_trials, left, rows.running(epochs), finished, front, ended)
 
     def _rows(self, studies: Mapping[str, optuna.Study], suffix: str) -> _Rows:
-        rows = self._seen.setdefault(suffix, _Rows())
+        rows = self._seen.setdefault(suffix, _Rows(suffix))
         if suffix in studies:
             rows.look(studies[suffix], "of" if suffix.endswith(HALVING) else None, self._begun)
         return rows
@@ -125,13 +128,14 @@ class Watch:
             each = [*self._front, *new]
             mask = front_mask([t.user_attrs["top1_val"] for t in each], [t.user_attrs["latency_ms"] for t in each])
             self._front = [t for t, on in zip(each, mask) if on]
-        return sorted(map(_finished, self._front), key=lambda f: f.latency_ms or 0.0)
+        return sorted((_finished(t) for t in self._front), key=lambda f: f.latency_ms or 0.0)
 
 
 class _Rows:
     """The rows of one study. One that is over is taken in once: with ten thousand a look each second would take half a core."""
 
-    def __init__(self) -> None:
+    def __init__(self, of: str) -> None:
+        self.of = of
         self.over: list[FrozenTrial] = []
         self.finished: list[Finished] = []  # those to be told
         self.open: list[FrozenTrial] = []
@@ -151,7 +155,7 @@ class _Rows:
             if over:
                 self.over.append(t)
                 if new:
-                    self.finished.append(_finished(t))
+                    self.finished.append(_finished(t, self.of))
             else:
                 self.open.append(t)
 
@@ -180,10 +184,10 @@ def _running(t: FrozenTrial, epochs: int) -> Running:
                    a.get("top1_now"), a.get("latency_ms"))  # fmt: skip
 
 
-def _finished(t: FrozenTrial) -> Finished:
+def _finished(t: FrozenTrial, of: str = "") -> Finished:
     a = t.user_attrs
     return Finished(
-        t.number, _what(a), t.state.name, a.get("top1_val"), a.get("latency_ms"), a.get("reason", ""), a.get("seconds")
+        of, t.number, _what(a), t.state.name, a.get("top1_val"), a.get("latency_ms"), a.get("reason", ""), a.get("seconds")
     )
 
 

@@ -70,7 +70,7 @@ def test_the_control_and_the_finalists_follow(study):
     finals.enqueue_trial({}, user_attrs={"named": "f1"})
     over(finals, "f0", 60.0, 1.0)
     now = watch.look({"": study, CONTROL: control, FINALISTS: finals})
-    assert (now.phase, now.done, now.wanted, names(now.finished)) == ("finalists", 1, 2, ["f0"])
+    assert (now.phase, now.done, now.wanted, names(now.finished)) == ("finalists", 1, 2, ["r", "f0"])
     study_of_finals = {"": study, CONTROL: control, FINALISTS: finals}
     finals.tell(finals.ask(), 61.0)
     assert watch.look(study_of_finals).phase == "measuring side by side" and names(watch.look(study_of_finals).front) == ["s4"]
