@@ -166,12 +166,10 @@ class Searcher:
         return candidate
 
     def _has_place(self, number: int) -> bool:
-        """Places go by trial number: done ones first, then running ones; any running one below may turn out to need its."""
+        """Places go by trial number: done ones first, then open ones. Any below may turn out to need its; one that is queued may
+        be a net given back in the moment between another worker's look at the queue and its new trial."""
         done, open_ = self._tally(self._trials())
-        below = sum(
-            t.state == TrialState.RUNNING and t.number < number and t.user_attrs.get("origin", self.origin) == self.origin
-            for t in open_
-        )
+        below = sum(t.number < number and t.user_attrs.get("origin", self.origin) == self.origin for t in open_)
         return done + below < self.bench.settings.n_trials
 
     def _seen(self, net_id: str, number: int) -> FrozenTrial | None:

@@ -111,6 +111,26 @@ def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
     assert len({t.user_attrs["id"] for t in done}) == 10
 
 
+def test_a_net_queued_after_another_worker_had_looked_at_the_queue_keeps_its_place(study, monkeypatch):
+    """Optuna looks at the queue, then makes a trial: a net that is given back in between has the lower number."""
+    monkeypatch.setattr(searching, "run_trial", measured)
+    searcher = searching.Searcher(study, FakeBench(1), "random", 0, "search", NoTracker())
+    kept = SPACE.encode(SPACE.walk(lambda name, choices: choices[0]))
+    pop = study._pop_waiting_trial_id
+
+    def looked() -> None:
+        found = pop()
+        assert found is None
+        study.enqueue_trial(kept, user_attrs={"origin": "search"})
+        monkeypatch.setattr(study, "_pop_waiting_trial_id", pop)
+
+    monkeypatch.setattr(study, "_pop_waiting_trial_id", looked)
+    searcher.run()
+    states = [t.state for t in study.trials]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED] and study.trials[0].params == kept
+    assert study.trials[1].user_attrs["withdrawn"]
+
+
 def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
     calls = []
 
