@@ -7,7 +7,6 @@ here is the data loaded with its test images; they are opened once per net and s
 
 from __future__ import annotations
 
-import contextlib
 import time
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from analysis.pareto import front_mask
@@ -30,6 +28,7 @@ from study.known import keep_finalist, known_finalist
 from study.rungs import Plan
 from study.storing.failure import recorded
 from study.storing.storage import FINALISTS, HALVING, is_row, mine, open_study
+from study.storing.taking import take
 from study.tracking import Tracker
 from study.trial import IMAGES, Bench, Candidate
 from trainers.data import ImageData, load
@@ -84,8 +83,7 @@ def train_finalists(finals: optuna.Study, bench: Bench, folder: Path, tracking: 
     while True:
         states = [t.state for t in finals.get_trials(deepcopy=False)]
         if TrialState.WAITING in states:
-            with contextlib.suppress(UpdateFinishedTrialError):  # it was taken for dead, and is another worker's now
-                finals.optimize(objective, n_trials=1, catch=(Exception,))
+            take(finals, objective)
         elif TrialState.RUNNING in states:
             time.sleep(WAIT_S)
         else:

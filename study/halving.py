@@ -21,7 +21,6 @@ folder), it trains from the seed; `epochs_run` counts what was really run, also 
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Iterator
@@ -31,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from searchspace.architecture import Architecture
@@ -40,6 +38,7 @@ from study.rungs import Plan, going_on, order, ranks
 from study.storing.failure import recorded
 from study.storing.given_back import MAX_RETRY
 from study.storing.storage import HALVING, is_row, mine, open_study
+from study.storing.taking import take
 from study.trial import Bench, Candidate
 
 WAIT_S = 0.2
@@ -119,8 +118,7 @@ class Halving:
         # waiting is only what a heartbeat gave back
         if not self.job and not any(t.state == TrialState.WAITING for t in self.promotions.get_trials(deepcopy=False)):
             return False
-        with contextlib.suppress(UpdateFinishedTrialError):  # it was taken for dead, and is another worker's now
-            self.promotions.optimize(self._objective, n_trials=1, catch=(Exception,))
+        take(self.promotions, self._objective)
         return True
 
     def _jobs(self) -> Iterator[dict[str, Any]]:

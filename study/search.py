@@ -94,7 +94,8 @@ def _work(settings: Settings, folder: Path, storage: PatientStorage, study: optu
             studies = seen.look()
             if workers.check():
                 for s in studies.values():
-                    give_back_dead(s, settings.storage is None)
+                    # without a name it may be a living one's that is still choosing; those of the dead end later (reaper.py)
+                    give_back_dead(s, settings.storage is None and many == 1)
             reaper.look(studies.values())
             if not told_estimate and (estimate := studies[""].user_attrs.get("estimate")):
                 told_estimate = True

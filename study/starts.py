@@ -57,6 +57,7 @@ def head_start(control: optuna.Study, study: optuna.Study) -> None:
             kept = {k: attrs[k] for k in ("id", "architecture", "latency_ms", "macs_m", "top1_val")}
             control.add_trial(optuna.trial.create_trial(
                 params=t.params, distributions=t.distributions, values=[attrs["top1_val"], attrs["macs_m"]],
+                constraints=t.constraints,
                 user_attrs={**kept, "duplicate_of": t.number, "copied": True},
             ))  # fmt: skip
     for t in begun:

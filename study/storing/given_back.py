@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 from study.storing.storage import alive, here, is_row, of_states, values_of
 
 MAX_RETRY = 2
-TRIED_AGAIN = "; tried again"
+KILLED, TRIED_AGAIN = "its process was killed", "; tried again"
 
 
 def give_back_dead(study: optuna.Study, private: bool, blame: bool = True) -> int:
@@ -37,7 +37,7 @@ def give_back(study: optuna.Study, trial: FrozenTrial, blame: bool = True) -> bo
     somebody else did so meanwhile."""
     attrs = trial.user_attrs
     tries = attrs.get("tries", 1) if blame else attrs.get("tries", 1) - 1
-    why = "its process was killed" + (" again: given up" if tries > MAX_RETRY else TRIED_AGAIN)
+    why = KILLED + (" again: given up" if tries > MAX_RETRY else TRIED_AGAIN)
     try:
         if not blame:
             study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)

@@ -1,6 +1,5 @@
 """Places, duplicates, endings and failures, without training: the objective is replaced, the rest is real."""
 
-import threading
 from dataclasses import replace
 
 import optuna
@@ -89,48 +88,6 @@ def test_a_control_by_mult_adds_searches_by_them_and_records_both(study, monkeyp
         assert t.values[1] == t.user_attrs["macs_m"] != t.user_attrs["latency_ms"] and t.user_attrs["origin"] == "control"
 
 
-def test_the_asked_number_with_several_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(searching, "run_trial", measured)
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    open_study(open_storage(url), "s", ["maximize", "minimize"]).enqueue_trial(
-        {}, user_attrs={"origin": "anchor", "net": "mine:net"}
-    )
-    big = SearchSpace(classes=2, in_channels=1, resolutions=(16,))
-
-    def work(index):
-        study = open_study(open_storage(url), "s", ["maximize", "minimize"])
-        searching.Searcher(study, FakeBench(9, big), "random", index, "search", NoTracker()).run()
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
-    [t.start() for t in threads]
-    [t.join(120) for t in threads]
-    study = open_study(open_storage(url), "s", ["maximize", "minimize"])
-    done = rows(study, TrialState.COMPLETE)
-    assert sum(t.user_attrs["origin"] == "search" for t in done) == 9
-    assert sum(t.user_attrs["origin"] == "anchor" for t in done) == 1
-    assert len({t.user_attrs["id"] for t in done}) == 10
-
-
-def test_a_net_queued_after_another_worker_had_looked_at_the_queue_keeps_its_place(study, monkeypatch):
-    """Optuna looks at the queue, then makes a trial: a net that is given back in between has the lower number."""
-    monkeypatch.setattr(searching, "run_trial", measured)
-    searcher = searching.Searcher(study, FakeBench(1), "random", 0, "search", NoTracker())
-    kept = SPACE.encode(SPACE.walk(lambda name, choices: choices[0]))
-    pop = study._pop_waiting_trial_id
-
-    def looked() -> None:
-        found = pop()
-        assert found is None
-        study.enqueue_trial(kept, user_attrs={"origin": "search"})
-        monkeypatch.setattr(study, "_pop_waiting_trial_id", pop)
-
-    monkeypatch.setattr(study, "_pop_waiting_trial_id", looked)
-    searcher.run()
-    states = [t.state for t in study.trials]
-    assert states == [TrialState.COMPLETE, TrialState.PRUNED] and study.trials[0].params == kept
-    assert study.trials[1].user_attrs["withdrawn"]
-
-
 def test_failures_and_nets_over_budget_do_not_count(study, monkeypatch):
     calls = []
 
@@ -187,6 +144,22 @@ def test_a_seen_proposal_is_answered_from_the_record(study, monkeypatch):
     assert len(trained) == 1 and len(hidden) == searching.REPEATS_BEFORE_END
     assert all(t.values == trained[0].values and t.user_attrs["duplicate_of"] == trained[0].number for t in hidden)
     assert study.user_attrs["ended"] == "200 proposals in a row brought no new net"
+
+
+def test_a_copy_of_a_net_over_the_budget_is_over_it_too(study, monkeypatch):
+    """A gated net is measured after its training: it is complete, and no net for the front."""
+    monkeypatch.setattr(searching, "run_trial", lambda *a: replace(measured(*a), latency_ms=5.0))
+    monkeypatch.setattr(searching, "REPEATS_BEFORE_END", 3)
+    monkeypatch.setattr(
+        searching,
+        "make",
+        lambda name, seed, known=None: optuna.samplers.PartialFixedSampler(
+            SPACE.encode(SPACE.walk(lambda name, choices: choices[0])), optuna.samplers.RandomSampler(seed=seed)
+        ),
+    )
+    searching.Searcher(study, FakeBench(2, budget=1.0), "any", 0, "search", NoTracker()).run()
+    assert len(study.trials) == 4 and all(t.state == TrialState.COMPLETE for t in study.trials)
+    assert [t.constraints for t in study.trials] == [{"latency_ms": 4.0}] * 4
 
 
 def test_a_dead_process_gives_its_trial_back(study, monkeypatch):
