@@ -26,8 +26,9 @@ def read_decisions(folder: Path) -> list[Decisions]:
     """The gated nets of a training's folder; controls only where there is nothing else. StudyError, one line."""
     saved = [p.parent for p in sorted(folder.glob("nets/*/decisions.npz"))]
     if not saved:
-        why = "holds no decisions of a gated net" if folder.is_dir() else "is not there"
-        raise StudyError(f"{folder} {why}; train one: {TRAIN} name={folder.name}")
+        if folder.is_dir():  # whose name is taken
+            raise StudyError(f"{folder} holds no decisions of a gated net; train one under a name of its own: {TRAIN}")
+        raise StudyError(f"{folder} is not there; train one: {TRAIN} name={folder.name}")
     nets = [(_card(p), p) for p in saved]
     own = [(card, p) for card, p in nets if card.get("stage") not in CONTROLS]
     return [_read(p, card) for card, p in own or nets]

@@ -100,10 +100,11 @@ def halved(record: Record) -> Halved | None:
     from scipy.stats import kendalltau  # takes a second to import, and few studies halve
 
     tau = kendalltau(first.loc[both["of"], "top1_val"], both["top1_val"]).statistic if len(both) > 2 else float("nan")
-    joined = 0
+    joined, budget = 0, record.settings.get("max_latency_ms")
     for row in sample.to_dict("records"):
-        with_it = pd.concat([full, pd.DataFrame([row])])
-        joined += bool(front_mask(with_it["top1_val"], with_it["latency_ms"])[-1])
+        with_it = pd.concat([full if budget is None else full[full["latency_ms"] <= budget], pd.DataFrame([row])])
+        within = budget is None or row["latency_ms"] <= budget
+        joined += within and bool(front_mask(with_it["top1_val"], with_it["latency_ms"])[-1])
     run = table.groupby("why")["epochs_run"].sum()
     return Halved(
         nets=len(first), full=len(full), halted=len(first) - len(full), spent=float(run.get("first", 0) + run.get("rung", 0)),
@@ -163,6 +164,7 @@ def halving_part(record: Record) -> list[Item]:
 def second_seeds(record: Record) -> list[str]:
     """A line a net that was trained by more than one seed in full."""
     table = record.rungs[(record.rungs["why"] != "first") & (record.rungs["state"] == "COMPLETE")]
+    table = table[table["origin"] != "control"] if len(table) else table
     if table.empty:
         return []
     table = table[table["epochs"] == record.settings["halving"]["rungs"][-1]].drop_duplicates(["of", "seed"])

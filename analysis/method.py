@@ -56,6 +56,15 @@ def how_it_was_done(record: Record) -> list[Item]:
     return items
 
 
+def _lengths(record: Record) -> str:
+    """How long a net was trained, and from how many seeds."""
+    if not (plan := record.settings.get("halving")):
+        return f"{record.settings.get('epochs', '?')} epochs a net, one seed"
+    *rungs, whole = plan["rungs"]
+    seeds = f"up to {plan['seeds']} seeds near the front" if plan["seeds"] > 1 else "one seed"
+    return f"nets were halted after {' or '.join(map(str, rungs))} epochs or trained for {whole}, {seeds}"
+
+
 def _protocol(record: Record) -> list[str]:
     s, data, hardware, final = (record.settings, *(part(record.settings, k) for k in ("data", "hardware", "finalists")))
     size = f", {record.space_size:,} distinct nets" if record.space_size else ""
@@ -67,7 +76,7 @@ def _protocol(record: Record) -> list[str]:
         f"**Data**: {data.get('name', '?')}, {100 * float(data.get('fraction') or 1):g} % of its training images"
         + (f", {record.val_n} images for validation" if record.val_n else "")
         + ".",
-        f"**Search**: {s.get('epochs', '?')} epochs a net, one seed. It saw train and validation images only."
+        f"**Search**: {_lengths(record)}. It saw train and validation images only."
         + (f" Its first {record.starts} nets are anchors with one to three choices changed." if record.starts else ""),
     ]
     if len(record.finalists):

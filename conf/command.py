@@ -10,7 +10,6 @@ Exit codes: 0 done; 2 the input cannot be used (one line on stderr: the key, wha
 from __future__ import annotations
 
 import contextlib
-import difflib
 import hashlib
 import os
 import re
@@ -20,7 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from conf.ending import INTERRUPTED, TERMINATED, Terminated, sigterm_as_interrupt
-from conf.schema import GROUPS, SCHEMAS, register
+from conf.explain import InputError as InputError
+from conf.explain import check_groups, check_numbers, explain, groups, one_line, options
+from conf.schema import GROUPS, register
 from study.storing.secret import has_password, shown
 
 Job = Callable[[dict[str, Any], Path], str | None]
@@ -39,20 +40,11 @@ class _Resolvers:
         self.config_name = config_name
         OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
         OmegaConf.register_new_resolver(
-            "options", lambda: "\n".join(f"  {g}={'|'.join(_options(g))}" for g in _groups(config_name)), replace=True
+            "options", lambda: "\n".join(f"  {g}={'|'.join(options(g))}" for g in groups(config_name)), replace=True
         )
 
     def __reduce__(self) -> tuple[type[_Resolvers], tuple[str]]:
         return _Resolvers, (self.config_name,)
-
-
-class InputError(ValueError):
-    """The user's input cannot be used. One line for each problem: the key, what is wrong, the cure."""
-
-
-def one_line(text: object) -> str:
-    """Any message on one line."""
-    return re.sub(r"\s+", " ", str(text)).strip()
 
 
 def folder_name(name: str) -> str:
@@ -113,7 +105,9 @@ def _run(config_name: str, job: Job) -> int:
         try:
             if "name" in cfg and cfg.name is not None and not str(cfg.name).strip():
                 raise InputError("name: must not be empty")
-            if not errors and (line := job(OmegaConf.to_container(cfg, throw_on_missing=True), folder)):  # type: ignore[arg-type]
+            config: Any = OmegaConf.to_container(cfg, throw_on_missing=True)
+            check_numbers(config)
+            if not errors and (line := job(config, folder)):
                 lines.append(line)
                 if elsewhere:
                     print(line)
@@ -126,6 +120,7 @@ def _run(config_name: str, job: Job) -> int:
 
     try:
         _check_options(config_name)
+        check_groups(config_name, sys.argv[1:])
         if multirun:
             if any(map(has_password, sys.argv)):
                 raise InputError("storage: a sweep's settings are written into outputs; put the password into ~/.pgpass or "
@@ -138,7 +133,7 @@ def _run(config_name: str, job: Job) -> int:
     except InputError as error:
         return _refuse(*error.args)
     except (HydraException, OmegaConfBaseException) as error:
-        return _refuse(_explain(error, config_name))
+        return _refuse(explain(error, config_name))
     except KeyboardInterrupt as stop:
         with contextlib.suppress(BrokenPipeError):
             what = "Terminated" if isinstance(stop, Terminated) else "Interrupted"
@@ -222,64 +217,3 @@ def _check_sweep(config_name: str, arguments: list[str]) -> list[str]:
             how = f", as in '{cure}'" if varied else " that stays different as a folder"
             raise InputError(f"name: {len(jobs_of_name)} of the {len(jobs)} jobs would share {name!r}; give each its own{how}")
     return list(others)
-
-
-def _explain(error: Exception, config_name: str) -> str:
-    """Hydra's and OmegaConf's messages as one line with the key and a cure."""
-    text = str(error)
-    cause = error.__cause__ or error
-    if found := re.search(r"Could not find '((?:hydra/)?\w+)/([^']+)'", text):
-        group, option = found.groups()
-        if group == "hydra/launcher" and option.startswith("submitit"):
-            return f"{group}={option}: hydra-submitit-launcher is not installed; pip install -e '.[cluster]'"
-        options = _options(group)
-        if not options:
-            return f"{group}: there is no such group; there are {', '.join(GROUPS)}, experiment, debug"
-        return f"{group}={option}: there is no such option; there are {', '.join(options)}"
-    if found := re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' (?:is )?not in", text):
-        if (HERE / found.group(1)).is_dir():
-            return f"{found.group(1)}: is a group that {config_name}.py does not use"
-        return f"{found.group(1)}: there is no such key{_near(found.group(1), config_name)}"
-    if found := re.search(r"Missing mandatory value: (\w+)", text):
-        return f"{found.group(1)}: must be given, as in {found.group(1)}=VALUE"
-    shown = f"`python {config_name}.py --help` shows what it is by default"
-    if key := re.search(r"full_key: (\S+)", str(cause)):
-        return f"{key.group(1)}: {str(cause).splitlines()[0]}; {shown}"
-    if found := re.search(r"Error merging override ([^=\s]+)(=.*)", text):
-        return f"{found.group(1)}{found.group(2)}: is not of its kind; {shown}"
-    if found := re.search(r"Error parsing override '([^']*)'\s+missing EQUAL", text):
-        return f"command line: {found.group(1)!r} is no KEY=VALUE; `python {config_name}.py --help` shows what there is"
-    if found := re.search(r"(LexerNoViableAltException|mismatched input|extraneous input|no viable alternative).*", text):
-        return f"command line: {one_line(text)[:200]}; quote values that hold special characters: 'key=\"value\"'"
-    return one_line(text)
-
-
-def _groups(config_name: str) -> list[str]:
-    import dataclasses
-
-    own = [f.name for f in dataclasses.fields(SCHEMAS[config_name]) if f.name in GROUPS]
-    return [*own, "experiment", "debug"] if config_name == "search" else own
-
-
-def _options(group: str) -> list[str]:
-    return sorted(p.stem for p in (HERE / group).glob("*.yaml"))
-
-
-def _near(key: str, config_name: str) -> str:
-    """The nearest keys of the schema, dotted."""
-    import dataclasses
-
-    def keys(kind: type, prefix: str = "") -> list[str]:
-        out = []
-        for f in dataclasses.fields(kind):
-            out.append(prefix + f.name)
-            if (inner := GROUPS.get(f.name)) is not None:
-                out += keys(inner, f"{prefix}{f.name}.")
-            elif f.name == "finalists":
-                out += ["finalists.epochs", "finalists.seeds"]
-            elif f.name == "halving":
-                out += [f"halving.{k}" for k in ("eta", "rungs", "sample", "seeds")]
-        return out
-
-    near = difflib.get_close_matches(key, keys(SCHEMAS[config_name]), 3, 0.5)
-    return f"; did you mean {' or '.join(near)}?" if near else f"; `python {config_name}.py --help` shows them all"

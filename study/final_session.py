@@ -44,11 +44,18 @@ def measure_side_by_side(finals: optuna.Study, bench: Bench, folder: Path) -> No
             break
         time.sleep(WAIT_S)
     finals.set_user_attr("measurer", mine())
-    nets = {}
+    nets: dict[str, Any] = {}
+    absent = {}
     for net_id, attrs in done.items():
         saved = folder / "nets" / net_id
-        nets[net_id] = card.load(saved) if (saved / "architecture.json").exists() else bench.make(candidate_of(attrs), 0)
+        if (saved / "architecture.json").exists():
+            nets[net_id] = card.load(saved)
+        elif (candidate := candidate_of(attrs)).gated:
+            absent[net_id] = f"{saved} is not on this machine, and untrained gates decide otherwise"
+        else:
+            nets[net_id] = bench.make(candidate, 0)
     rows, unmeasured = measured(bench, nets)
+    unmeasured |= absent
     latency = {net_id: latency_row(r) for net_id, r in rows.items()}
     if bench.meter.setting.precision == "int8":
         for net_id in latency:

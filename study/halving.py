@@ -158,13 +158,21 @@ class Halving:
         rank = ranks(np.asarray(accuracy, float), np.asarray(cost, float))
         near = [full[i].number for i in order(accuracy, cost) if rank[i] <= NEAR]
         saved = len(nets) * self.plan.rungs[-1] - sum(
-            t.user_attrs.get("epochs" if "reused_from" in t.user_attrs else "epochs_run", 0)
+            self._cost(t.user_attrs)
             for s in (self.study, self.promotions) for t in s.get_trials(deepcopy=False)
             if is_row(t) and t.user_attrs.get("why") != "seed"
         )  # fmt: skip
         first = self.bench.settings.seed
         wanted = [(n, first + k) for k in range(1, self.plan.seeds) for n in near]
         yield from wanted[: max(0, saved // self.plan.rungs[-1])]
+
+    def _cost(self, attrs: dict[str, Any]) -> int:
+        """Epochs that a trial ran; of one from the ledger those that it would have run, going on from the rung below."""
+        if "reused_from" not in attrs:
+            return int(attrs.get("epochs_run", 0))
+        rung = attrs.get("rung", 0)
+        below = self.plan.rungs[rung - 1] if rung and attrs.get("why") == "rung" else 0
+        return int(attrs.get("epochs", 0)) - below
 
     def _promoted(self) -> list[FrozenTrial]:
         """With a job that is written down whole: `of` comes last."""

@@ -4,21 +4,17 @@ Proposals come from the sampler. One that does not look there by itself (tpe, ns
 on the front so far (one choice changed): in a space of mostly poor nets the neighbourhood of good ones is where improvements
 are, and it needs no model.
 
-The number of trials is exact with any number of workers: a worker asks for a trial, then takes a place by trial number
-among those that are done or running; whoever has no place withdraws and looks again.
+How many nets are asked for, and who of several workers has a net: study/places.py.
 """
 
 from __future__ import annotations
 
-import contextlib
 import random
-import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 import optuna
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from analysis.pareto import front_mask
@@ -27,9 +23,11 @@ from searchspace.architecture import Architecture
 from searchspace.neighbourhood import edited
 from searchspace.space import NotInSpace
 from study.forecast import Forecast
+from study.places import BEGUN, Places
 from study.samplers import make
 from study.storing.failure import recorded
 from study.storing.storage import is_row, mine, note
+from study.storing.taking import take
 from study.tracking import Tracker
 from study.trial import Bench, Candidate, OverBudget, run_trial
 
@@ -37,7 +35,6 @@ REPEATS_BEFORE_RANDOM = 10  # proposals in a row that brought nothing new: then 
 REPEATS_BEFORE_END = 200
 EDITED = 0.5  # share of proposals that are edits of front nets
 EDIT_TRIES = 30
-WAIT_S = 0.2
 MOST_FITTED = 300  # nets of a study that goes on, the newest, that the predictor learns from: of ten thousand it takes long
 
 
@@ -59,50 +56,26 @@ class Searcher:
         self.fits = self.uses_known or bench.settings.max_latency_ms is not None or index == 0
         self.known = Forecast(bench.space, bench.settings.max_latency_ms, self.macs_only)
         self.sampler, self.random = make(sampler, seed, self.known), make("random", seed)
-        self.over: set[int] = set()  # numbers of trials that are
-        self.done = 0  # of those, searched nets
+        self.places = Places(study, origin, bench.settings.n_trials)
         self.repeats = 0
         self.learnt_of = 0  # static nets that the predictor knows
         self.measured: dict[int, tuple[Architecture, float] | None] = {}  # finished trial -> static net and ms, if it tells any
 
     def run(self) -> None:
         """Until the asked number of nets is trained, the space is used up, or nothing new comes."""
-        while (trials := self._open()) is not None:
+        while (trials := self.places.wait(lambda: self.meanwhile())) is not None:
             self.study.sampler = self.random if self.repeats >= REPEATS_BEFORE_RANDOM else self.sampler
             self._learn(trials)
-            if self.edits and self.rng.random() < EDITED:
+            if self.edits and not self.places.ended and self.rng.random() < EDITED:
                 self._queue_edit()
-            with contextlib.suppress(UpdateFinishedTrialError):  # it was taken for dead, and is another worker's now
-                self.study.optimize(self._objective, n_trials=1, catch=(Exception,))
-
-    def _trials(self) -> list[FrozenTrial]:
-        return self.study.get_trials(deepcopy=False)
-
-    def _open(self) -> list[FrozenTrial] | None:
-        """All trials, once there is a place for one more; None when the study is complete."""
-        wanted = self.bench.settings.n_trials
-        while True:
-            if self.study.user_attrs.get("ended"):
-                return None
-            every = self._trials()
-            mine_done, open_ = self._tally(every)
-            waiting = any(t.state == TrialState.WAITING for t in open_)
-            running = [t for t in open_ if t.state == TrialState.RUNNING]
-            if mine_done >= wanted and not waiting and not running:
-                return None
-            if waiting or mine_done + sum(t.user_attrs.get("origin", self.origin) == self.origin for t in running) < wanted:
-                return every
-            if self.meanwhile():
-                continue
-            # every place is taken; one comes free if a running trial fails, or if its worker is gone (study/storing/reaper.py)
-            time.sleep(WAIT_S)
+            take(self.study, self._objective)
 
     def _queue_edit(self) -> None:
         """Puts a neighbour of a front net that nobody has tried first in line, where there is one."""
-        rows = [t for t in self._trials() if is_row(t)]
+        rows = [t for t in self.places.trials() if is_row(t)]
         if any(t.state == TrialState.WAITING for t in rows):
             return
-        known = [*rows, *(t for t in self._trials() if "copied" in t.user_attrs)]
+        known = [*rows, *(t for t in self.places.trials() if "copied" in t.user_attrs)]
         done = [t for t in known if t.state == TrialState.COMPLETE and "architecture" in t.user_attrs and t.params]
         if (budget := self.bench.settings.max_latency_ms) is not None:
             done = [t for t in done if t.user_attrs["latency_ms"] <= budget]
@@ -121,22 +94,6 @@ class Searcher:
         budget, predictor = self.bench.settings.max_latency_ms, self.bench.predictor
         return budget is not None and predictor is not None and not net.gates and predictor.clearly_over(net, budget)
 
-    def _tally(self, trials: list[FrozenTrial]) -> tuple[int, list[FrozenTrial]]:
-        """How many nets were searched, and the rows that are not over. Of a trial that is over nothing changes any more."""
-        open_ = []
-        for t in trials:
-            if t.number in self.over:
-                continue
-            if t.state.is_finished():
-                self.over.add(t.number)
-                self.done += self._searched(t)
-            elif is_row(t):
-                open_.append(t)
-        return self.done, open_
-
-    def _searched(self, trial: FrozenTrial) -> bool:
-        return trial.state == TrialState.COMPLETE and is_row(trial) and trial.user_attrs.get("origin") == self.origin
-
     def _objective(self, trial: optuna.Trial) -> tuple[float, float]:
         """Records whatever goes wrong with its reason, and goes on."""
         note(trial, {"runner": mine(), "origin": trial.user_attrs.get("origin", self.origin)})
@@ -145,16 +102,18 @@ class Searcher:
 
     def _try(self, trial: optuna.Trial) -> tuple[float, float]:
         attrs = trial.user_attrs
-        if attrs["origin"] == self.origin and not self._has_place(trial.number):
+        if attrs["origin"] == self.origin and not self.places.free_for(trial.number):
             trial.set_user_attr("withdrawn", True)
             raise optuna.TrialPruned
         candidate = self._candidate(trial, attrs.get("net", ""))
         net = {"architecture": candidate.architecture.to_dict()} if candidate.architecture is not None else {}
         note(trial, {"id": candidate.id, **net})
-        # two workers may have drawn the same net in the same moment: both wrote its id, the lower number keeps it
-        if (seen := self._seen(candidate.id, trial.number)) is not None:
-            return self._answer(trial, seen)
-        return self._measure(trial, candidate)
+        # two workers may have drawn the same net at one time: the one that has begun keeps it, else the lower number
+        seen, choosing = self.places.seen(candidate.id, trial.number)
+        if seen is None and choosing:  # they may come to the same net, and will see that it is taken
+            note(trial, {BEGUN: dict(trial.params)})
+            seen, _ = self.places.seen(candidate.id, trial.number)
+        return self._measure(trial, candidate) if seen is None else self._answer(trial, seen)
 
     def _candidate(self, trial: optuna.Trial, net: str) -> Candidate:
         if not net:
@@ -165,31 +124,12 @@ class Searcher:
             assert suggested == candidate.architecture
         return candidate
 
-    def _has_place(self, number: int) -> bool:
-        """Places go by trial number: done ones first, then open ones. Any below may turn out to need its; one that is queued may
-        be a net given back in the moment between another worker's look at the queue and its new trial."""
-        done, open_ = self._tally(self._trials())
-        below = sum(t.number < number and t.user_attrs.get("origin", self.origin) == self.origin for t in open_)
-        return done + below < self.bench.settings.n_trials
-
-    def _seen(self, net_id: str, number: int) -> FrozenTrial | None:
-        """The trial that has this net's record, or is at it: finished, over budget, or running under a lower number."""
-        for t in self._trials():
-            if t.user_attrs.get("id") == net_id and is_row(t):
-                if t.state in (TrialState.COMPLETE, TrialState.PRUNED) or (t.state == TrialState.RUNNING and t.number < number):
-                    return t
-                if (
-                    t.state == TrialState.FAIL
-                    and "retry_of" not in t.user_attrs
-                    and "killed" not in t.user_attrs.get("reason", "")
-                ):
-                    return t  # it failed by itself, and would again
-        return None
-
     def _answer(self, trial: optuna.Trial, seen: FrozenTrial) -> tuple[float, float]:
         trial.set_user_attr("duplicate_of", seen.number)
         self._count_repeat("brought no new net")
-        distinct = len({t.user_attrs.get("id") for t in self._trials() if t.user_attrs.get("id")})
+        for name, over in seen.constraints.items():  # or the sampler takes it for a net within the budget
+            trial.set_constraint(name, over)
+        distinct = len({t.user_attrs.get("id") for t in self.places.trials() if t.user_attrs.get("id")})
         if distinct >= self._space_size and self._all_known():
             self.study.set_user_attr("ended", f"the space is used up: it holds {self._space_size} nets")
         if seen.state == TrialState.COMPLETE and seen.values:
@@ -204,7 +144,7 @@ class Searcher:
     def _all_known(self) -> bool:
         """Whether every net of a (small) space has been tried; anchors outside of it do not count."""
         inside: set[str] = set()
-        for t in self._trials():
+        for t in self.places.trials():
             if "architecture" in t.user_attrs and t.user_attrs.get("id", "") not in ("", *inside):
                 try:
                     self.bench.space.encode(Architecture.from_dict(t.user_attrs["architecture"]))
@@ -222,7 +162,7 @@ class Searcher:
         settings = self.bench.settings
         seed = settings.seed
         run = self.tracking.trial(trial.number, candidate, trial.user_attrs["origin"])
-        told: dict[str, Any] = {"seed": seed, "choices": dict(trial.params)}  # and what comes until the next thing begins
+        told: dict[str, Any] = {"seed": seed, BEGUN: dict(trial.params)}  # and what comes until the next thing begins
 
         def report(key: str, value: Any) -> None:
             told[key] = value

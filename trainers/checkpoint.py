@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from searchspace.network import Network
-from trainers.recipe import CheckpointError, CheckpointUnusable, Recipe
+from trainers.recipe import CheckpointUnusable, CheckpointUnwritable, Recipe
 
 
 def made_by(net: nn.Module, recipe: Recipe, data: Any, resolution: int) -> dict[str, Any]:
@@ -42,7 +42,7 @@ class EachEpoch(L.Callback):
             self.on_epoch(trainer.current_epoch + 1, float(module.top1_val))  # type: ignore[arg-type]
 
     def save(self, trainer: L.Trainer) -> None:
-        """Whole or not at all: a kill leaves the one before, and so does a full disk, which is a CheckpointError."""
+        """Whole or not at all: a kill leaves the one before, and so does a full disk, which is a CheckpointUnwritable."""
         if self.checkpoint is None:
             return
         part = self.checkpoint.with_name(f".{self.checkpoint.name}.{os.getpid()}")
@@ -52,7 +52,7 @@ class EachEpoch(L.Callback):
         except (OSError, RuntimeError) as error:  # torch's writer raises the latter
             why = " ".join(str(error).split())[:150]
             before = "the one before is still there" if self.checkpoint.exists() else "there is none yet"
-            raise CheckpointError(f"{self.checkpoint} could not be written ({why}); {before}: make room and go on") from None
+            raise CheckpointUnwritable(f"{self.checkpoint} could not be written ({why}); {before}: make room and go on") from None
         finally:
             part.unlink(missing_ok=True)
 

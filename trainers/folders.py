@@ -152,6 +152,8 @@ def load_folder(path: str | None, fraction: float, crop: int, flip: bool, with_t
         train, val = _held_out(train, 0.2, SPLIT_SEED + 1)
     if fraction < 1:
         train, val = (_held_out(files, fraction, SPLIT_SEED + 2)[1] for files in (train, val))
+    if not len(train[1]):
+        raise DataError("data.path", f"{root} has too few images: none is left to train on beside validation and test; add some")
     pixels = _statistics(train, size)
     return FolderData(
         "imagefolder",

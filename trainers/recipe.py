@@ -29,6 +29,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be gone on with; the message names the file and why."""
 
 
+class CheckpointUnwritable(CheckpointError):
+    """There is no room for it, or no right: the next one would fare no better."""
+
+
 class CheckpointUnusable(CheckpointError):
     """It cannot be read, or belongs to another training: whoever can do without begins again."""
 

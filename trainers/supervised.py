@@ -197,8 +197,11 @@ def fit(net: nn.Module, data: ImageData | FolderData, recipe: Recipe, on_epoch: 
         handler = signal.getsignal(signal.SIGINT) if _in_main_thread() else None
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=resume, weights_only=True)
-        except SystemExit:
-            raise KeyboardInterrupt from None  # Lightning's answer to Ctrl-C is sys.exit(1)
+        except SystemExit as ended:  # Lightning's answer to Ctrl-C, whatever kind of KeyboardInterrupt that was, is sys.exit(1)
+            asked: BaseException | None = ended
+            while asked is not None and not isinstance(asked, KeyboardInterrupt):
+                asked = asked.__context__
+            raise asked or KeyboardInterrupt() from None
         finally:
             if handler is not None:
                 signal.signal(signal.SIGINT, handler)  # which it leaves ignored

@@ -39,6 +39,9 @@ def url_of(settings: Settings, folder: Path) -> str:
     return settings.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
 
 
+PACKAGES = {"MySQLdb": "mysqlclient"}  # a driver that is imported by another name
+
+
 def open_storage(url: str, patience: Patience | None = None) -> PatientStorage:
     """SettingsError when it is no database; an existing file that is none stays as it is. With `patience` also the opening waits
     for a server that is away (a worker's: its parent has seen it)."""
@@ -65,7 +68,7 @@ def open_storage(url: str, patience: Patience | None = None) -> PatientStorage:
         return patience.insist(attempt) if patience else attempt()
     except ImportError as error:
         driver = getattr(error.__cause__ or error, "name", None) or "its driver"
-        cure = "pip install -e '.[cluster]'" if driver.startswith("psycopg") else f"pip install {driver}"
+        cure = "pip install -e '.[cluster]'" if driver.startswith("psycopg") else f"pip install {PACKAGES.get(driver, driver)}"
         raise SettingsError(f"{told}: {driver} is not installed; {cure}") from None
     except (ArgumentError, ValueError) as error:  # a port that is no number
         raise SettingsError(f"{told}: {shown(str(error))}") from None

@@ -97,9 +97,9 @@ def _costs(how: str, net: Architecture, folder: Path, meter: Meter) -> tuple[flo
     others."""
     if how == "one":
         return (1.0,) * len(net.gates)
-    kept = folder / "costs.json"
-    if kept.exists():
-        return tuple(json.loads(kept.read_text())[how])
+    kept = folder / ".costs.json"  # hidden: a training that is refused after this has begun nothing
+    if kept.exists() and how in (costs_of := json.loads(kept.read_text())):
+        return tuple(costs_of[how])
     if how == "macs":
         counted = count(net)
         raw = [float(counted.by_block[i].macs - counted.shortcuts[i]) for i in net.gates]

@@ -198,6 +198,26 @@ def test_the_sample_and_second_seeds_from_what_was_saved(tmp_path, trained):
     assert len(promoted(url)) == len(whys)
 
 
+def test_what_the_ledger_hands_out_counts_as_if_it_had_been_run(tmp_path, trained, monkeypatch):
+    """So that the same nets get second seeds."""
+    plan = Plan(3.0, (1, 3, 9), 0, 9)
+
+    def second_seeds(folder):
+        folder.mkdir()
+        url, _ = study_of(folder, 27)
+        at(url, plan).run()
+        return sorted((t.user_attrs["id"], t.user_attrs["seed"]) for t in promoted(url) if t.user_attrs["why"] == "seed")
+
+    run = second_seeds(tmp_path / "run")
+
+    def known(candidate, bench, recipe, report, until=None):
+        report("reused_from", "first")
+        return law(int(candidate.net[1:]), until, recipe.seed)
+
+    monkeypatch.setattr(halving, "known_top1", known)
+    assert second_seeds(tmp_path / "reused") == run and len(run) == 20
+
+
 def test_a_failure_is_not_tried_again(tmp_path, monkeypatch, capsys):
     def fails(*arguments):
         raise FloatingPointError("the loss is not finite in epoch 2")

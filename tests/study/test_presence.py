@@ -1,9 +1,11 @@
 """Who writes the report of a folder that several jobs share."""
 
+import json
 import os
 import time
 
 from study.storing.presence import PEN, STALE_S, Presence, last
+from study.storing.storage import mine
 
 
 def test_the_last_writes_and_only_one_of_two_that_end_together(tmp_path):
@@ -21,3 +23,17 @@ def test_marks_of_dead_jobs_do_not_count(tmp_path):
     with last(tmp_path) as ours:
         assert ours
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_of_this_machine_that_was_killed_is_gone_at_once(tmp_path):
+    with Presence(tmp_path) as here:
+        living = here.mark.read_text()
+        dead = json.dumps({**json.loads(living), "pid": 2**22 + 1})
+    for name in (".at-work-here-1", PEN):
+        (tmp_path / name).write_text(dead)
+    with last(tmp_path) as ours:
+        assert ours
+    for said, free in ((living, False), (dead.replace(mine()["host"], "node7"), False), ("", False), (dead, True)):
+        (tmp_path / ".at-work-here-1").write_text(said)
+        with last(tmp_path) as ours:
+            assert ours is free, said

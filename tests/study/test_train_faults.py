@@ -98,3 +98,15 @@ def test_a_checkpoint_of_another_architecture_is_named_and_kept(begun, tmp_path_
     was = mark(begun)
     refused(run(begun), "was made by another net, data or recipe (net: ", "remove it or give another name=")
     assert mark(begun) == was
+
+
+def test_sigterm_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(command(), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    end = time.monotonic() + 120
+    while not (tmp_path / CHECKPOINT).exists():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Terminated." in said and "Go on with: " in said and "Traceback" not in said

@@ -61,7 +61,7 @@ def test_the_second_stage_alone_and_the_controls(both):
     more = train(cwd, "trainer=skipnet_hrl", "trainer.hrl.epochs=1", "trainer.hrl.skip_alpha=2", f"net={target}-sp", "name=more",
                  "trainer.hrl.cost=macs")  # fmt: skip
     assert card_of(cwd / more.stdout.splitlines()[-1])["skip_alpha"] == 2
-    costs = json.loads((cwd / "outputs/more/costs.json").read_text())["macs"]
+    costs = json.loads((cwd / "outputs/more/.costs.json").read_text())["macs"]
     assert np.mean(costs) == pytest.approx(1)
     random = train(cwd, "control=random", f"net={target}", "name=random", "epochs=1")
     card = card_of(cwd / random.stdout.splitlines()[-1])

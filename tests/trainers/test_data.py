@@ -246,6 +246,12 @@ def test_a_folder_that_cannot_be_used_is_told_before_the_search(tmp_path, split,
         assert said in str(error.value) and str(error.value).startswith("data.path: ") and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_so_few_images_that_none_is_left_to_train_on(tmp_path, n):
+    with pytest.raises(DataError, match=r"data\.path: .* too few images"):
+        load("imagefolder", folders(tmp_path, n=n))
+
+
 def test_hidden_folders_are_no_classes(tmp_path):
     path = folders(tmp_path)
     (tmp_path / "train" / ".ipynb_checkpoints").mkdir()
