@@ -28,6 +28,7 @@ from sqlalchemy import event, exc
 
 from analysis.stored import DIALECTS, read_states, read_trial, read_trials
 from study.storing import at_once, bulk
+from study.storing.cache import Cache
 
 PATIENCE_S = 300.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
@@ -104,7 +105,7 @@ class PatientStorage(optuna.storages.RDBStorage):
 
     @functools.cached_property
     def cached(self) -> optuna.storages.BaseStorage:
-        return optuna.storages._CachedStorage(self)
+        return Cache(self)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
         def attempt(again: bool) -> bool:

@@ -57,7 +57,7 @@ def test_it_reads_what_optuna_reads(url):
     ours = filled(url)
     optunas = optuna.load_study(study_name="s", storage=url)
     mine, theirs = ours.get_trials(), optunas.get_trials()
-    assert len(mine) == len(theirs) == 5 and mine == theirs
+    assert len(mine) == len(theirs) == 5 and mine == theirs == ours.get_trials(deepcopy=False)
     for a, b in zip(mine, theirs):
         assert list(a.params) == list(b.params) and a.distributions == b.distributions and a._trial_id == b._trial_id
         assert (a.datetime_start, a.datetime_complete) == (b.datetime_start, b.datetime_complete)
@@ -109,6 +109,18 @@ def test_what_changes_is_read_again(url):
     assert seen.state == TrialState.RUNNING and seen.user_attrs["runner"] == 9
     study.tell(0, (1.0, 2.0))
     assert other.get_trials()[0].values == [1.0, 2.0]
+
+
+def test_trials_come_by_number_whenever_they_were_read(url):
+    """The server tells of new ones and of those that were open in any order."""
+    study = filled(url)
+    cache = study._storage
+    trials = cache._studies[study._study_id].trials
+    for number in (3, 0, 2):
+        trials[number] = trials.pop(number)
+    assert list(trials) != sorted(trials)
+    assert [t.number for t in study.get_trials(deepcopy=False)] == [0, 1, 2, 3, 4]
+    assert [t.number for t in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))] == [1, 3]
 
 
 def test_parameters_wait_for_the_next_write_and_are_there_at_the_end(url):
