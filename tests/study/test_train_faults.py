@@ -41,15 +41,20 @@ def mark(cwd):
     return hashlib.sha256((cwd / CHECKPOINT).read_bytes()).hexdigest()
 
 
+def trains(process, cwd):
+    """Returns once it has written a checkpoint."""
+    end = time.monotonic() + 120
+    while not (cwd / CHECKPOINT).exists():
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def begun(tmp_path):
     """A training that was killed after its first epochs."""
     process = subprocess.Popen(command(), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
-    end = time.monotonic() + 120
-    while not (tmp_path / CHECKPOINT).exists():
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.05)
+    trains(process, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     return tmp_path
@@ -103,10 +108,7 @@ def test_a_checkpoint_of_another_architecture_is_named_and_kept(begun, tmp_path_
 def test_sigterm_says_how_to_go_on(tmp_path):
     process = subprocess.Popen(command(), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
-    end = time.monotonic() + 120
-    while not (tmp_path / CHECKPOINT).exists():
-        assert time.monotonic() < end and process.poll() is None
-        time.sleep(0.05)
+    trains(process, tmp_path)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143 and "Terminated." in said and "Go on with: " in said and "Traceback" not in said
