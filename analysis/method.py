@@ -62,7 +62,7 @@ def _lengths(record: Record) -> str:
         return f"{record.settings.get('epochs', '?')} epochs a net, one seed"
     *rungs, whole = plan["rungs"]
     seeds = f"up to {plan['seeds']} seeds near the front" if plan["seeds"] > 1 else "one seed"
-    return f"nets were halted after {' or '.join(map(str, rungs))} epochs or trained for {whole}, {seeds}"
+    return f"nets were halted after epoch {' or '.join(map(str, rungs))}, or trained for all {whole}, {seeds}"
 
 
 def _protocol(record: Record) -> list[str]:

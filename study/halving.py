@@ -108,7 +108,8 @@ class Halving:
             time.sleep(WAIT_S)
 
     def _search_goes_on(self) -> bool:
-        """Whether a row is being trained or will be: in a search that has ended nobody takes what still waits."""
+        """Whether a row is being trained or will be. In a search that has ended early what waited was taken before
+        (study/places.py)."""
         states = (TrialState.RUNNING,) if self.study.user_attrs.get("ended") else OPEN
         return any(is_row(t) for t in self.study.get_trials(deepcopy=False, states=states))
 

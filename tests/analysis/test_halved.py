@@ -46,5 +46,5 @@ def test_second_seeds_are_the_searchs_own():
 
 
 def test_how_long_nets_were_trained():
-    assert _lengths(record([])) == "nets were halted after 1 epochs or trained for 3, up to 2 seeds near the front"
+    assert _lengths(record([])) == "nets were halted after epoch 1, or trained for all 3, up to 2 seeds near the front"
     assert _lengths(record([], plan=None)) == "3 epochs a net, one seed"
