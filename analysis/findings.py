@@ -58,6 +58,10 @@ def sentences(record: Record) -> list[str]:
         ]
     if found.empty and (table["origin"] != "anchor").any():
         return [_range(record, found)]
+    trials = record.trials
+    trained = int(((trials["origin"] == "search") & (trials["state"] == "COMPLETE")).sum())
+    if found.empty and record.finished and trained:  # only the front and the anchors become finalists
+        return [f"None of the {trained} nets that the search trained is on the front: the anchors hold all of it."]
     if found.empty:
         return [
             f"Only the {len(table)} anchors are measured so far; no net of the search's own."

@@ -86,6 +86,17 @@ def test_nothing_is_claimed_when_nothing_beats_the_anchors(make, tmp_path: Path)
     assert report.write(record, tmp_path).exists()
 
 
+def test_nets_that_were_trained_and_missed_the_front_are_not_untrained(make) -> None:
+    record = make("finished").read()
+    anchors = record.finalists[record.finalists["origin"] == "anchor"]
+    trained = int(((record.trials["origin"] == "search") & (record.trials["state"] == "COMPLETE")).sum())
+    alone = dataclasses.replace(record, finalists=anchors)
+    (said,) = sentences(alone)
+    assert said == f"None of the {trained} nets that the search trained is on the front: the anchors hold all of it." and trained
+    (said,) = sentences(dataclasses.replace(alone, trials=record.trials[record.trials["origin"] == "anchor"]))
+    assert said == "No net of the search's own was trained: there are only the anchors."
+
+
 def test_noise_is_called_noise(make) -> None:
     """Equal by law, then drowned: with 30 test images no difference of a few points can be told."""
     record = make("finished", lift=1.0).read()
